@@ -1,0 +1,161 @@
+"""One validated configuration of a run. Values come from YAML, then the environment, then the command line (the last wins).
+
+Every field is an option: the command line, the YAML keys (`--config`), the environment variables (`ARHN_…`) and the reference
+in `docs/cli.md` are generated from these fields, so that they cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from arhn_hf.records import VARIANTS, UsageError
+from arhn_hf.rules import Rules, option, validate
+
+SOURCE, OUTPUT, JUDGE, CRITERIA, RANKING, GATES = "Source", "Output", "Judge", "Criteria", "Ranking", "Gates"
+TARGET_NAMES = ("tevatron", "flagembedding", "triplet", "n-tuple", "labeled-pair")
+JUDGES = ("reader",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Rules):
+    """Everything `refine` can be told, validated. Raises `UsageError` naming the option at fault."""
+
+    source: str = ""
+    name: str | None = option(None, "Configuration of the source dataset, as `load_dataset` has it.", group=SOURCE)
+    split: str = option("train", "Split of the source dataset.", group=SOURCE)
+    revision: str | None = option(None, "Branch, tag or commit of a Hub dataset.", group=SOURCE)
+    corpus: str | None = option(
+        None, "Where the passages are, for a dataset that holds only their ids: Hub id, folder or file.",
+        group=SOURCE, metavar="SOURCE",
+    )  # fmt: skip
+    sample: int | None = option(None, "Refine only this many queries, chosen by the seed.", group=SOURCE, kind=int, minimum=1)
+    output: str = option("refined", "Folder to write: it is a Hub dataset repository.", group=OUTPUT, metavar="DIR")
+    variants: str = option("combined,relabel,filter", "Variants to write, a comma list.", group=OUTPUT, metavar="LIST")
+    to: str | None = option(None, "Write another schema than the source's.", group=OUTPUT, choices=TARGET_NAMES)
+    negatives: int | None = option(
+        None, "Negatives per row of an n-tuple. [default: the source's; 7 when converting]", group=OUTPUT, kind=int, minimum=1
+    )
+    store: str | None = option(
+        None, "File that keeps every raw response. [default: DIR/.arhn/store.sqlite]", group=OUTPUT, metavar="PATH"
+    )
+    fresh: bool = option(False, "Rebuild all outputs; stored answers are kept.", group=OUTPUT, kind=bool)
+    strict: bool = option(False, "Stop at rows that cannot be judged instead of passing them through.", group=OUTPUT, kind=bool)
+    judge: str = option("reader", "What judges: the embedded reader needs no GPU and no download.", group=JUDGE, choices=JUDGES)
+    answer_threshold: float = option(
+        0.5, "Calibrated score from which the reader says that a passage answers.",
+        group=JUDGE, kind=float, minimum=0, maximum=1,
+    )  # fmt: skip
+    max_chunks: int = option(32, "Overlapping chunks of a long passage that are read, at most.", group=JUDGE, kind=int, minimum=1)
+    max_in_flight: int = option(
+        1024, "Requests sent and not yet stored, at most: what a crash can cost.", group=JUDGE, kind=int, minimum=1
+    )
+    criterion: tuple[str, ...] = option(
+        (), "What makes a passage of SUBSET relevant: question (answers it), claim (supports or refutes it) or skip.",
+        group=CRITERIA, multiple=True, metavar="SUBSET=CRITERION",
+    )  # fmt: skip
+    filter_only: tuple[str, ...] = option(
+        (), "Never relabel in SUBSET, only filter.", group=CRITERIA, multiple=True, metavar="SUBSET"
+    )
+    rank_candidates: str = option(
+        "answered", "Rank only passages with an answer snippet, or all.", group=RANKING, choices=("answered", "all")
+    )
+    rank_input: str = option(
+        "passage", "What the ranking judge is shown of each passage.", group=RANKING, choices=("passage", "snippet", "both")
+    )
+    window_size: int = option(20, "Passages shown in one ranking request, at most.", group=RANKING, kind=int, minimum=2)
+    window_positives: int = option(
+        5, "Original positives in every ranking request, at most (lowest position first).", group=RANKING, kind=int, minimum=1
+    )
+    max_failures: float = option(
+        0.02, "Failed judgements, as a share of those meant, above which the run fails (exit 3).",
+        group=GATES, kind=float, minimum=0, maximum=1,
+    )  # fmt: skip
+    max_ungrounded: float = option(
+        0.2, "The same for answers that are not in their passage.", group=GATES, kind=float, minimum=0, maximum=1
+    )
+    min_relabel: float | None = option(
+        None, "Relabeled of 10 negatives, at least.", group=GATES, kind=float, minimum=0, maximum=10
+    )
+    max_relabel: float | None = option(
+        None, "Relabeled of 10 negatives, at most.", group=GATES, kind=float, minimum=0, maximum=10
+    )
+    min_filter: float | None = option(None, "Filtered of 10 negatives, at least.", group=GATES, kind=float, minimum=0, maximum=10)
+    max_filter: float | None = option(None, "Filtered of 10 negatives, at most.", group=GATES, kind=float, minimum=0, maximum=10)
+    min_rows: int | None = option(None, "Rows that every variant must hold, at least.", group=GATES, kind=int, minimum=0)
+
+    def __post_init__(self) -> None:
+        for name in ("criterion", "filter_only"):
+            value = getattr(self, name)
+            if isinstance(value, Mapping):
+                value = tuple(f"{key}={one}" for key, one in value.items())
+            object.__setattr__(self, name, tuple(value))
+        validate(self)
+        self.variant_names  # noqa: B018 - raises when the list is wrong
+        for item in self.criterion:
+            subset, _, value = item.rpartition("=")
+            if not subset or value not in ("question", "claim", "skip"):
+                raise UsageError(f"{item!r} is not SUBSET=question, claim or skip", where="--criterion")
+        if self.window_positives >= self.window_size:
+            raise UsageError("leaves no room for candidates: it must be smaller than --window-size", where="--window-positives")
+
+    @property
+    def variant_names(self) -> tuple[str, ...]:
+        """The variants to write, in the fixed order combined, relabel, filter."""
+        chosen = [part.strip() for part in self.variants.split(",") if part.strip()]
+        unknown = [part for part in chosen if part not in VARIANTS]
+        if unknown or not chosen:
+            raise UsageError(f"{self.variants!r}: choose from {', '.join(VARIANTS)}", where="--variants")
+        return tuple(name for name in VARIANTS if name in chosen)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> RunConfig:
+        """Build from keyword options; an unknown one raises `UsageError` that suggests the nearest."""
+        known = option_fields()
+        for key in values:
+            if key != "source" and key not in known:
+                raise UsageError(f"unknown option {key!r}{suggestion(key, known)}")
+        return cls(**values)
+
+
+def option_fields(record: type = RunConfig) -> dict[str, Any]:
+    """Name → dataclass field, for every field of `record` that is an option."""
+    return {item.name: item for item in fields(record) if "help" in item.metadata}
+
+
+def suggestion(key: str, known: Mapping[str, Any]) -> str:
+    """`; did you mean 'x'?` for the nearest known name, or nothing."""
+    near = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """Options of a `--config` file (dashes and underscores are the same).
+
+    Raises `UsageError` for an unreadable file, broken YAML, or a key that is no option (suggesting the near one).
+    """
+    try:
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot be read ({error.__class__.__name__})", where=path) from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise UsageError(f"not valid YAML ({getattr(error, 'problem', error)})", where=f"{path}{line}") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise UsageError("must hold options as `key: value` lines", where=path)
+    known = option_fields()
+    values: dict[str, Any] = {}
+    for key, value in loaded.items():
+        name = str(key).replace("-", "_")
+        if name != "source" and name not in known:
+            raise UsageError(f"unknown key {key!r}{suggestion(str(key), known)}", where=path)
+        values[name] = value
+    return values

@@ -1,0 +1,127 @@
+"""Read what a model replied: strictly where it kept to the schema, tolerantly where it did not, never inventing anything.
+
+Every reply ends in a named status. What a model left out, repeated or made up stays out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from arhn_hf.engines.base import Response
+
+_FAILED = {"length": "cut_off", "refused": "refused", "content_filter": "refused", "error": "engine_error"}
+_THINK = re.compile(r"<think>.*?</think>", re.DOTALL)
+_FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
+_BRACKETED = re.compile(r"\[(\d{1,4})\]")
+_CHAIN = re.compile(r"\[?\d{1,4}\]?(?:\s*>\s*\[?\d{1,4}\]?)+")
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedAnswer:
+    """`status` is `answer` (with `snippet`), `no_answer`, or why there is none: `malformed, cut_off, refused, engine_error`."""
+
+    status: str
+    snippet: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedRanking:
+    """`status` is `ranked`, `partial`, or why there is none; `places` are indices into the shown list, best first."""
+
+    status: str
+    places: tuple[int, ...] = ()
+
+
+def parse_answer(response: Response) -> ParsedAnswer:
+    """Read an answer: `{"answer": string or null}`, possibly in prose, a code fence or after `<think>`."""
+    failed = _FAILED.get(response.finish_reason)
+    if failed:
+        return ParsedAnswer(failed)
+    for value in _json_values(response.text, "{"):
+        if isinstance(value, dict) and "answer" in value:
+            answer = value["answer"]
+            if answer is None:
+                return ParsedAnswer("no_answer")
+            if isinstance(answer, str) and answer.strip():
+                return ParsedAnswer("answer", answer.strip())
+            return ParsedAnswer("malformed")
+    return ParsedAnswer("malformed")
+
+
+def parse_ranking(response: Response, count: int) -> ParsedRanking:
+    """Read a ranking of `count` shown passages, numbered from 1: a JSON list, or `[2] > [1]`.
+
+    A number named twice has no clear place and is left out with those that are missing or made up (`partial`); fewer than two
+    usable numbers are `malformed`.
+    """
+    failed = _FAILED.get(response.finish_reason)
+    if failed:
+        return ParsedRanking(failed)
+    named = _numbers(response.text)
+    if named is None:
+        return ParsedRanking("malformed")
+    usable = [n for n in named if 1 <= n <= count and named.count(n) == 1]
+    if len(usable) < min(2, count):
+        return ParsedRanking("malformed")
+    complete = len(usable) == count and len(named) == count
+    return ParsedRanking("ranked" if complete else "partial", tuple(n - 1 for n in usable))
+
+
+def _numbers(text: str) -> list[int] | None:
+    for value in _json_values(text, "["):
+        if isinstance(value, list) and len(value) > 1:
+            numbers = [_number(item) for item in value]
+            if all(n is not None for n in numbers):
+                return [n for n in numbers if n is not None]
+    body = _THINK.sub("", text)
+    chains = _CHAIN.findall(body)
+    if chains:
+        return [int(n) for n in re.findall(r"\d{1,4}", max(chains, key=len))]
+    bracketed = _BRACKETED.findall(body)
+    if len(bracketed) > 1:
+        return [int(n) for n in bracketed]
+    for value in _json_values(text, "["):
+        if isinstance(value, list) and len(value) == 1 and _number(value[0]) is not None:
+            return [int(value[0])]
+    return None
+
+
+def _number(item: Any) -> int | None:
+    if isinstance(item, bool):
+        return None
+    if isinstance(item, int):
+        return item
+    if isinstance(item, str) and re.fullmatch(r"\[?\d{1,4}\]?", item.strip()):
+        return int(item.strip().strip("[]"))
+    return None
+
+
+def _json_values(text: str, opening: str) -> list[Any]:
+    """JSON values that stand in the text: the whole of it, a code fence, or whatever decodes from an opening bracket on."""
+    body = text.strip()
+    try:
+        return [json.loads(body)]
+    except ValueError:
+        pass
+    body = _THINK.sub("", text).strip()
+    fence = _FENCE.search(body)
+    for candidate in (body, fence.group(1) if fence else None):
+        if candidate:
+            try:
+                return [json.loads(candidate)]
+            except ValueError:
+                continue
+    values = []
+    decoder = json.JSONDecoder()
+    start = body.find(opening)
+    while start >= 0 and len(values) < 64:
+        try:
+            value, end = decoder.raw_decode(body, start)
+            values.append(value)
+        except ValueError:
+            end = start + 1
+        start = body.find(opening, end)
+    return values
