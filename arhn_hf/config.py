@@ -30,6 +30,10 @@ class RunConfig(Rules):
     name: str | None = option(None, "Configuration of the source dataset, as `load_dataset` has it.", group=SOURCE)
     split: str = option("train", "Split of the source dataset.", group=SOURCE)
     revision: str | None = option(None, "Branch, tag or commit of a Hub dataset.", group=SOURCE)
+    format: str | None = option(
+        None, "Schema of the source, where its columns fit several.", group=SOURCE,
+        choices=("tevatron", "tevatron-ids", "flagembedding", "triplet", "n-tuple", "labeled-pair"),
+    )  # fmt: skip
     corpus: str | None = option(
         None, "Where the passages are, for a dataset that holds only their ids: Hub id, folder or file.",
         group=SOURCE, metavar="SOURCE",

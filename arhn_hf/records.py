@@ -143,22 +143,25 @@ class Answer:
 
 @dataclass(slots=True)
 class Ranking:
-    """Where one passage stood in the listwise rankings of its row: `asked` are the (window, order) pairs that held it."""
+    """Where one passage stood in the listwise rankings of its row."""
 
     status: str = "not_ranked"
     placements: list[Placement] = field(default_factory=list)
-    asked: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Decision:
-    """What happens to one passage: a pair of the closed table of actions and reasons, and the votes behind it."""
+    """What happens to one passage: a pair of the closed table of actions and reasons, and the votes behind it.
+
+    `new_position` is 1, 2, … for new positives, best first; `rank` the mean place where one window held the whole list.
+    """
 
     action: str
     reason: str
     votes_above: int | None = None
     votes: int | None = None
     rank: float | None = None
+    new_position: int | None = None
 
 
 @dataclass(slots=True)
@@ -167,7 +170,8 @@ class Placed:
 
     `positives` are the original positives, then the new ones by rank; `negatives` the ones left, in source order; each is the
     passage's first source cell. `donors` are source cells of *other* rows' negatives that fill up a short row. `left` holds
-    every negative source cell of the row that stayed negative (all cells of a passage), `new_positives` the tail of `positives`.
+    every negative source cell of the row that stayed negative (all cells of a passage), `new_positives` the tail of `positives`,
+    `promoted` every cell of those, `originals` every source cell of the original positives (labeled pairs need to know them).
     """
 
     rows: list[int]
@@ -177,13 +181,14 @@ class Placed:
     promoted: frozenset[Cell]
     left: frozenset[Cell]
     donors: list[Cell]
+    originals: frozenset[Cell] = frozenset()
 
 
 @dataclass(slots=True)
 class OutRow:
     """One row to write: its positives and negatives as source cells, other columns copied from source row `template`.
 
-    `labels` is used by labeled pairs only: the label the row is written with.
+    A labeled pair has one cell: among `positives` it is written with label 1, among `negatives` with label 0.
     """
 
     template: int

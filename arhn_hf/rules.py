@@ -119,6 +119,6 @@ def _check(name: str, value: Any, meta: Any) -> None:
     if meta["choices"] and value not in meta["choices"]:
         raise UsageError(f"{value!r} is not one of {', '.join(meta['choices'])}", where=name)
     low, high = meta["minimum"], meta["maximum"]
-    if (low is not None and value < low) or (high is not None and value > high) or math.isnan(value):
+    if (low is not None and value < low) or (high is not None and value > high) or (kind is float and math.isnan(value)):
         span = f"at least {low}" if high is None else f"at most {high}" if low is None else f"between {low} and {high}"
         raise UsageError(f"{value} is out of range: it must be {span}", where=name)

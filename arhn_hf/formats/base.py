@@ -39,6 +39,10 @@ class Format(ABC):
         """Negatives every written row must have (n of an n-tuple), or `None` if rows may differ."""
         return None
 
+    def validate(self, table: pa.Table) -> None:
+        """Refuses what only the values tell, over the whole source, before anything is spent (`UsageError`)."""
+        return
+
     @abstractmethod
     def read(self, batch: pa.Table) -> list[SourceRow]:
         """The rows of a batch of the source, in order."""

@@ -1,0 +1,1 @@
+"""Judges: what reads passages. They render requests, parse and ground responses, and ask again."""

@@ -10,28 +10,12 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any
 
 from arhn_hf.engines.base import Engine, EngineError, KeyMaker, Request, Response
+from arhn_hf.monitor import Counts, Interrupted
 from arhn_hf.records import ArhnError
 from arhn_hf.store import Store
-
-
-class Interrupted(Exception):
-    """The person asked the run to stop."""
-
-
-@dataclass
-class Counts:
-    """Requests of one run, by how they were answered; tokens as the engine reported them."""
-
-    by_kind: dict[str, int] = field(default_factory=dict)
-    from_store: int = 0
-    joined: int = 0
-    sent: int = 0
-    retried: int = 0
-    tokens: dict[str, int] = field(default_factory=dict)
 
 
 class Asker:

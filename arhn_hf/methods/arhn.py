@@ -203,3 +203,5 @@ def _cap(raw: list[Decision], cluster: Sequence[int], place: Sequence[float], ru
                 raw[i].action, raw[i].reason = "filter", "over_cap"
             elif i != best[members[0]]:
                 raw[i].action, raw[i].reason = "duplicate", "near_new_positive"
+            else:
+                raw[i].new_position = number + 1

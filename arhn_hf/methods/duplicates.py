@@ -6,10 +6,10 @@ Rule 1 of the decision rules, pure. It runs first so that no request is spent on
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from arhn_hf.records import Row
+from arhn_hf.records import Passage, Row
 from arhn_hf.rules import Rules
 from arhn_hf.text import near_duplicate_clusters, passage_key, text_sha256, token_set
 
@@ -25,10 +25,10 @@ class Prepared:
     cluster: list[int]
 
 
-def prepare(row: Row, rules: Rules, elsewhere: Collection[tuple[str, str]] = ()) -> Prepared:
+def prepare(row: Row, rules: Rules, elsewhere: Callable[[Passage], bool] | None = None) -> Prepared:
     """Settle duplicates and the cap on negatives of one valid row.
 
-    `elsewhere` holds the normalised (title, text) keys of positives in other rows of the same normalised query and instruction.
+    `elsewhere` says whether a passage is a positive in another row of the same normalised query and instruction.
     """
     positive_keys = [passage_key(p.title, p.text) for p in row.positives]
     negative_keys = [passage_key(p.title, p.text) for p in row.negatives]
@@ -37,7 +37,7 @@ def prepare(row: Row, rules: Rules, elsewhere: Collection[tuple[str, str]] = ())
     for i, key in enumerate(negative_keys):
         if key in own:
             outcome[i] = ("duplicate", "equals_positive")
-        elif key in elsewhere:
+        elif elsewhere is not None and elsewhere(row.negatives[i]):
             outcome[i] = ("duplicate", "equals_positive_elsewhere")
 
     sets = [token_set(key) for key in positive_keys + negative_keys]

@@ -105,16 +105,16 @@ def in_schema(kind: str, rows: list[dict]) -> list[dict]:
         positives, negatives = row["passages"][: row["positives"]], row["passages"][row["positives"] :]
         query, positive = row["query"], positives[0]["text"]
         if kind == "triplet":
-            out += [{"query": query, "positive": positive, "negative": negative["text"]} for negative in negatives]
+            out += [{"anchor": query, "positive": positive, "negative": negative["text"]} for negative in negatives]
         elif kind == "n-tuple":
             if len(negatives) >= 2:  # a fixed number of columns: shorter rows cannot be told in this schema
                 out.append(
-                    {"query": query, "positive": positive}
+                    {"anchor": query, "positive": positive}
                     | {f"negative_{n}": negative["text"] for n, negative in enumerate(negatives[:2], 1)}
                 )
         elif kind == "labeled-pair":
-            out += [{"query": query, "passage": passage["text"], "label": 1} for passage in positives]
-            out += [{"query": query, "passage": passage["text"], "label": 0} for passage in negatives]
+            out += [{"anchor": query, "document": passage["text"], "label": 1} for passage in positives]
+            out += [{"anchor": query, "document": passage["text"], "label": 0} for passage in negatives]
         elif kind == "tevatron":
             pair = {"positive_passages": positives, "negative_passages": negatives}
             passages = {

@@ -73,7 +73,7 @@ def loss_for(kind: str, labels: list, model):
 
 
 def step(path: Path, kind: str, config: str | None, scratch: Path) -> dict:
-    """Load, build, train for exactly one step, compare the weights before and after."""
+    """Load, build, collate every row, train for exactly one step, compare the weights before and after."""
     import torch
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.training_args import BatchSamplers
@@ -82,7 +82,8 @@ def step(path: Path, kind: str, config: str | None, scratch: Path) -> dict:
     dataset = load(path, config, scratch / "cache")
     require(len(dataset) > 0, "the dataset has no rows")
     inputs = input_columns(dataset, kind)
-    model = tiny_model([text for name in inputs for text in dataset[name]], scratch / "model")
+    texts = [text for name in inputs for text in dataset[name] if text is not None]  # a null is the trainer's affair
+    model = tiny_model(texts, scratch / "model")
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     trainer = SentenceTransformerTrainer(
         model=model,
@@ -102,6 +103,8 @@ def step(path: Path, kind: str, config: str | None, scratch: Path) -> dict:
         train_dataset=dataset,
         loss=loss_for(kind, dataset["label"] if kind == "labeled-pair" else [], model),
     )
+    for start in range(0, len(dataset), 64):  # a step sees a single batch: the collator has to take every row
+        trainer.data_collator(dataset.select(range(start, min(start + 64, len(dataset)))).to_list())
     loss = trainer.train().training_loss
     changed = sum(not torch.equal(before[name], weight.detach()) for name, weight in model.named_parameters())
     require(trainer.state.global_step == 1, f"{trainer.state.global_step} steps were made instead of 1")

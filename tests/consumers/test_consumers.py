@@ -129,7 +129,7 @@ def test_a_missing_instruction_is_read_as_the_word_none(consume, tmp_path):
 
 
 def test_an_extra_column_would_be_an_input_of_sentence_transformers(consume, tmp_path):
-    row = {"query": "q", "positive": "p", "negative": "n", "query_id": "q1"}
+    row = {"anchor": "q", "positive": "p", "negative": "n", "query_id": "q1"}
     verdict = consume(*ST, jsonl(tmp_path, [row]), "--kind", "triplet")
     assert not verdict["ok"]
     assert "query_id" in verdict["message"]
@@ -137,6 +137,6 @@ def test_an_extra_column_would_be_an_input_of_sentence_transformers(consume, tmp
 
 def test_a_missing_negative_stops_sentence_transformers(consume, tmp_path):
     """An n-tuple row cannot be padded with nulls: rows with too few negatives have to leave."""
-    full = {"query": "q", "positive": "p", "negative_1": "n", "negative_2": "m"}
-    verdict = consume(*ST, jsonl(tmp_path, [full, full | {"query": "r", "negative_2": None}]), "--kind", "n-tuple")
+    full = {"anchor": "q", "positive": "p", "negative_1": "n", "negative_2": "m"}
+    verdict = consume(*ST, jsonl(tmp_path, [full, full | {"negative_2": None}]), "--kind", "n-tuple")
     assert (verdict["ok"], verdict["inside_library"]) == (False, True), verdict

@@ -1,4 +1,4 @@
-"""SQuAD as the reader needs it: hash parts, sentences, training pairs, and windows with known false negatives.
+"""SQuAD as the reader needs it: hash parts, sentences, and the pairs it is trained on.
 
 Why it exists: every number about the reader depends on which articles it has seen. The article title alone decides, by
 the first hex digit of its sha256: 0-9 train the reader, a-c fit the fusion, d-f test. This file is the only place that
@@ -54,24 +54,6 @@ class Pair:
     text: str
     span: tuple[int, int] | None
     where: str = "text"
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A negative of a window row: `false` says that it holds the answer, `adjacent` that it overlaps the positive."""
-
-    text: str
-    false: bool
-    adjacent: bool
-
-
-@dataclass(frozen=True, slots=True)
-class WindowRow:
-    """One question with a labelled positive window and its retrieved candidates."""
-
-    question: str
-    positive: str
-    candidates: tuple[Candidate, ...]
 
 
 def part(title: str) -> str:
@@ -235,14 +217,17 @@ def training_pairs(paragraphs: Sequence[Paragraph], count: int, seed: int) -> li
     """
     rng = random.Random(seed)
     asked = [(p, q) for p in paragraphs for q in p.questions if p.sentences]
-    near = Bm25([p.context for p in paragraphs]).top([q.text for _, q in asked], 12)
+    orders = [rng.sample(range(len(asked)), len(asked)) for _ in range(2)]
+    index, near = Bm25([p.context for p in paragraphs]), {}
     out: list[Pair] = []
-    orders: list[list[int]] = [[], []]
     while len(out) < count:
         kind = len(out) % 2
         if not orders[kind]:
             orders[kind] = rng.sample(range(len(asked)), len(asked))
         i = orders[kind].pop()
+        if kind and i not in near:
+            some = [i, *orders[kind][-2000:]]
+            near.update(zip(some, index.top([asked[j][1].text for j in some], 12), strict=True))
         paragraph, question = asked[i]
         pair = _negative(paragraph, question, near[i], paragraphs, rng) if kind else _positive(paragraph, question, rng)
         if pair:

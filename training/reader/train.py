@@ -47,8 +47,7 @@ def encode(pairs: list[Pair], tokenizer: Tokenizer) -> list[tuple[list[int], int
         if pair.span:
             place = _tokens_of(title if pair.where == "title" else text, pair.span)
             at = title_at if pair.where == "title" else text_at
-            limit = min(text_at - 1 if pair.where == "title" else WINDOW - 1, title_at + WINDOW)
-            if place is None or at + place[1] >= limit:
+            if place is None or at + place[1] >= (text_at if pair.where == "title" else WINDOW) - 1:
                 continue
             start, end = at + place[0], at + place[1]
         out.append((ids, asked, start, end))
@@ -114,7 +113,10 @@ def main() -> None:
     torch.manual_seed(args.seed)
 
     pairs = training_pairs(load_squad(args.squad, TRAIN), args.pairs, args.seed)
-    examples = encode(pairs, Tokenizer.from_file(str(args.minilm / "tokenizer.json")))
+    tokenizer = Tokenizer.from_file(str(args.minilm / "tokenizer.json"))
+    tokenizer.no_padding()  # the published file pads and truncates to 128 tokens
+    tokenizer.no_truncation()
+    examples = encode(pairs, tokenizer)
     net = load_minilm(args.minilm)
     net.word.weight.requires_grad_(False)  # shared with the encoder in the package: one table for both
     weights = [p for p in net.parameters() if p.requires_grad]

@@ -1,0 +1,245 @@
+"""The sequence of maps, top to bottom: source → rows → answers → rankings → decisions → places → evidence, variants, card.
+
+`refine` asks a judge; `derive` reads the answers and rankings from stored evidence instead. Everything after that is the same code.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from arhn_hf.config import RunConfig
+from arhn_hf.criteria import Criteria
+from arhn_hf.inputs import Inputs, local_path, open_inputs
+from arhn_hf.judges.asking import Asker
+from arhn_hf.judges.base import Judge
+from arhn_hf.judges.opening import open_judge
+from arhn_hf.monitor import Monitor, run_in_thread
+from arhn_hf.publishing.evidence import EVIDENCE, StoredEvidence, in_order, make_evidence
+from arhn_hf.publishing.folder import OutputFolder
+from arhn_hf.publishing.lineage import lineage, rules_in_force
+from arhn_hf.publishing.report import finish
+from arhn_hf.publishing.shaping import Shape
+from arhn_hf.records import UsageError
+from arhn_hf.rules import Rules
+from arhn_hf.stages.answers import make_answers
+from arhn_hf.stages.decide import Shortage, make_decide, make_places
+from arhn_hf.stages.maps import ASKING_BATCH, Maps, beside, quiet_datasets
+from arhn_hf.stages.prepare import make_prepare
+from arhn_hf.stages.ranking import make_ranking
+from arhn_hf.stages.tables import ANSWERS, DECISIONS, PLACES, RANKINGS, ROWS
+from arhn_hf.stages.treat import Treatments, answerable_shares, subsets
+from arhn_hf.store import Store
+from arhn_hf.tokens import count_tokens
+
+JudgeFactory = Callable[[RunConfig, Store, Monitor], tuple[Judge, Asker]]
+
+
+@dataclass
+class RefineResult:
+    """What a run did. `output` is the folder, `report` the object that `--json` prints, `exit_code` 0, or 3 for a failed gate."""
+
+    output: Path
+    run_id: str
+    report: dict[str, Any]
+    exit_code: int = 0
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.report[name]
+        except KeyError as error:
+            raise AttributeError(name) from error
+
+
+@dataclass
+class Judgement:
+    """Rows with their answers and rankings, and what is known of who judged them."""
+
+    rows: Dataset
+    answers: Dataset
+    rankings: Dataset
+    treatments: Treatments
+    orders: int
+    judge_name: str
+    judges: dict[str, Any]
+    ranking: dict[str, Any]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def refine(source: str, *, monitor: Monitor | None = None, judge: JudgeFactory | str = "reader", **options: Any) -> RefineResult:
+    """Refine a dataset; the options are those of `arhn-hf refine` (dashes become underscores).
+
+    Returns a `RefineResult`; a failed gate has `exit_code` 3 and the folder is written all the same. Raises `UsageError` (nothing
+    was spent) or `ArhnError` (the work failed; what was judged is kept, and the same call goes on).
+    """
+    if isinstance(judge, str):
+        options["judge"] = judge
+    config = RunConfig.from_mapping({"source": source, **options})
+    return run_refine(config, monitor or Monitor(), open_judge if isinstance(judge, str) else judge)
+
+
+def run_refine(config: RunConfig, monitor: Monitor, factory: JudgeFactory = open_judge) -> RefineResult:
+    """`refine` with a validated configuration; `factory` opens the judge."""
+
+    def work() -> RefineResult:
+        with quiet_datasets(), OutputFolder(Path(config.output)) as folder:
+            return _refine(config, monitor, factory, folder)
+
+    return run_in_thread(work, monitor)
+
+
+def _refine(config: RunConfig, monitor: Monitor, factory: JudgeFactory, folder: OutputFolder) -> RefineResult:
+    started = time.monotonic()
+    monitor.log = folder.memory / "run.jsonl"
+    inputs = open_inputs(config, monitor)
+    _announce(folder, config, inputs, monitor)
+    store = Store(Path(config.store) if config.store else folder.memory / "store.sqlite")
+    try:
+        for line in store.notices:
+            monitor.notice(line)
+        judge, asker = factory(config, store, monitor)
+        monitor.counts = asker.counts
+        monitor.on_interrupt.append(asker.interrupt)
+        try:
+            judged = ask_judge(inputs, judge, monitor, Maps(folder.work, inputs.index.fingerprint[:16]))
+        finally:
+            asker.engine.close()
+    finally:
+        store.close()
+    return write_out(inputs, judged, monitor, folder, started)
+
+
+def ask_judge(inputs: Inputs, judge: Judge, monitor: Monitor, maps: Maps) -> Judgement:
+    """Prepare the rows, then stage 1 and stage 2."""
+    config = inputs.config
+    rows = prepared_rows(inputs, monitor, maps, english_only=judge.english_only)
+    monitor.begin("reading passages", len(rows))
+    answers = maps.map("answers", rows, make_answers(judge, monitor.advance), ANSWERS, batch=ASKING_BATCH)
+    treatments = Treatments(
+        config, inputs.criteria, config.variant_names != ("filter",), answerable_shares(beside(rows, answers)), subsets(rows)
+    )
+    for subset in treatments.untouched:
+        share = treatments.answerable[subset]
+        monitor.notice(
+            f"Subset {subset or '(none)'!r} is left untouched: only {share:.0%} of its positives hold an answer "
+            f"(--min-answerable {config.min_answerable})."
+        )
+    monitor.begin("ranking", len(rows))
+    rank = make_ranking(
+        judge, treatments, config, rank_all=config.rank_candidates == "all", report=monitor.advance
+    )
+    rankings = maps.map("rankings", beside(rows, answers), rank, RANKINGS, batch=ASKING_BATCH)
+    ranking = {
+        "candidates": config.rank_candidates, "input": config.rank_input, "window_size": config.window_size,
+        "window_positives": config.window_positives,
+    }  # fmt: skip
+    return Judgement(rows, answers, rankings, treatments, judge.orders, judge.name, {judge.name: judge.describe()}, ranking)
+
+
+def prepared_rows(inputs: Inputs, monitor: Monitor, maps: Maps, *, english_only: bool) -> Dataset:
+    """Judged rows with duplicates settled; with `--strict`, a row that cannot be judged raises `UsageError`."""
+    index = inputs.index_rows()
+    monitor.begin("finding duplicates", len(index))
+    transform = make_prepare(
+        inputs.dataset, inputs.form, inputs.index, inputs.config, inputs.criteria, english_only=english_only,
+        report=monitor.advance,
+    )  # fmt: skip
+    rows = maps.map("rows", index, transform, ROWS)
+    if inputs.config.strict:
+        refuse_invalid(rows)
+    return rows
+
+
+def refuse_invalid(rows: Dataset) -> None:
+    """Raise `UsageError` naming the first row that cannot be judged and how many there are (`--strict`)."""
+    column = rows.data.column("invalid")
+    if column.null_count == len(rows):
+        return
+    bad = [i for i, reason in enumerate(column.to_pylist()) if reason is not None]
+    first = rows[bad[0]]
+    raise UsageError(
+        f"{first['invalid']} ({len(bad)} such rows)", where=f"row {first['rows'][0]}",
+        hint="Repair the source, or leave --strict out to pass them through",
+    )  # fmt: skip
+
+
+def write_out(inputs: Inputs, judged: Judgement, monitor: Monitor, folder: OutputFolder, started: float) -> RefineResult:
+    """Decide, place, and write evidence, variants, card and lineage."""
+    config = inputs.config
+    rules: Rules = config
+    maps = Maps(folder.work, inputs.index.fingerprint[:16])
+    shape = decided(inputs, judged, rules, monitor, maps)
+    monitor.begin("writing evidence", len(shape.rows))
+    evidence = maps.map("evidence", shape.rows, make_evidence(judged.judge_name), EVIDENCE)
+    folder.write_tables("evidence", in_order(evidence), EVIDENCE, "parquet")
+    written = {}
+    for variant in config.variant_names:
+        monitor.begin(f"writing {variant}", len(shape.rows))
+        written[variant] = folder.write_tables(
+            variant, shape.tables(variant), shape.features().arrow_schema, shape.file_type
+        )
+    document = lineage(
+        source=inputs.source_lineage(), sample=inputs.sample_lineage(), form=inputs.format_lineage(),
+        rules=rules_in_force(rules, orders=judged.orders, short_rows=inputs.short_rows),
+        criteria=criteria_lineage(inputs, judged.treatments), ranking=judged.ranking, judges=judged.judges,
+        variants=config.variant_names,
+    )  # fmt: skip
+    report = finish(
+        inputs=inputs, shape=shape, evidence=evidence, written=written, document=document, treatments=judged.treatments,
+        folder=folder, monitor=monitor, seconds=time.monotonic() - started,
+    )  # fmt: skip
+    return RefineResult(folder.path, document["run_id"], report, 0 if all(g["ok"] for g in report["gates"]) else 3)
+
+
+def decided(inputs: Inputs, judged: Judgement, rules: Rules, monitor: Monitor, maps: Maps) -> Shape:
+    """Decisions and places of every row, ready to be shaped into variants."""
+    everything = beside(judged.rows, judged.answers, judged.rankings)
+    monitor.begin("deciding", len(everything))
+    counter = count_tokens if rules.train_max_length is not None else None
+    decide = make_decide(judged.treatments, rules, judged.orders, counter)
+    decisions = maps.map("decisions", everything, decide, DECISIONS)
+    ready = beside(everything, decisions)
+    monitor.begin("placing", len(ready))
+    shortage = Shortage(inputs.short_rows, inputs.count, inputs.known)
+    places = maps.map(
+        "places", ready, make_places(ready, rules, inputs.config.variant_names, shortage), PLACES, with_indices=True
+    )
+    return Shape(inputs.dataset, inputs.form, beside(ready, places), inputs.target, inputs.count)
+
+
+def criteria_lineage(inputs: Inputs, treatments: Treatments) -> dict[str, Any]:
+    """Per subset that occurs: criterion, filter-only, the share of answerable positives, and whether it was left untouched."""
+    criteria: Criteria = inputs.criteria
+    return {
+        subset: {
+            "criterion": criteria.criterion(subset), "filter_only": criteria.only_filters(subset),
+            "answerable": None if share is None else round(share, 6), "untouched": subset in treatments.untouched,
+        }
+        for subset, share in treatments.all_subsets.items()
+    }  # fmt: skip
+
+
+def _announce(folder: OutputFolder, config: RunConfig, inputs: Inputs, monitor: Monitor) -> None:
+    """Say what an existing folder held, then remember this run (the source's local path stays in the private memory)."""
+    settings = {key: value for key, value in vars(config).items() if key not in ("output", "fresh", "strict")}
+    before = folder.state()
+    if before and before.get("settings") != _plain(settings):
+        held = "a finished" if before.get("status") == "finished" else "an unfinished"
+        monitor.notice(f"This folder holds {held} run of other settings: its answers are kept and re-used, its outputs are rebuilt.")
+    elif before.get("status") == "running":
+        monitor.notice("Going on with an unfinished run: stored answers are re-used.")
+    if config.fresh:
+        folder.clear_outputs()
+    folder.remember(settings=_plain(settings), status="running", source_path=local_path(inputs.source))
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
+
+
+__all__ = ["Judgement", "RefineResult", "StoredEvidence", "refine", "run_refine"]

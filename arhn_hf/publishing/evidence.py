@@ -1,0 +1,147 @@
+"""The evidence: one row per source passage, from which every variant can be derived again without a judge.
+
+Version 1 of the contract. Sorted by `row`, positives before negatives, `position`. Readers tolerate extra trailing columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset, Features
+
+from arhn_hf.records import VARIANTS, Answer, Placement, Ranking
+from arhn_hf.stages.tables import answers_table, rankings_table, to_row
+from arhn_hf.text import text_sha256
+
+EVIDENCE_VERSION = 1
+BATCH = 500
+_PLACEMENTS = pa.list_(pa.struct([("window", pa.int32()), ("order", pa.int32()), ("rank", pa.int32())]))
+EVIDENCE = pa.schema(
+    [
+        ("row", pa.int64()), ("query_id", pa.string()), ("subset", pa.string()), ("docid", pa.string()),
+        ("label", pa.string()), ("position", pa.int32()), ("text_sha256", pa.string()), ("judge", pa.string()),
+        ("answer_status", pa.string()), ("snippet", pa.string()), ("snippet_field", pa.string()),
+        ("snippet_start", pa.int32()), ("snippet_end", pa.int32()), ("truncated", pa.bool_()),
+        ("answer_score", pa.float32()), ("rank_status", pa.string()), ("rank", pa.float32()), ("placements", _PLACEMENTS),
+        ("votes_above", pa.int16()), ("votes", pa.int16()), ("action", pa.string()), ("reason", pa.string()),
+        ("in_combined", pa.string()), ("in_relabel", pa.string()), ("in_filter", pa.string()),
+    ]
+)  # fmt: skip
+
+
+def evidence_features() -> Features:
+    """The evidence columns as `datasets` features."""
+    return Features.from_arrow_schema(EVIDENCE)
+
+
+def evidence_rows(value: dict[str, Any], judge: str) -> list[dict[str, Any]]:
+    """Evidence of one judged row: an item with the columns of all stages → one dict per source cell."""
+    row = to_row(value)
+    out = []
+    for i, passage in enumerate(row.passages):
+        answer, ranking, decision = value["answers"][i], value["rankings"][i], value["decisions"][i]
+        digest = text_sha256(passage.title, passage.text)
+        seen = answer["status"] not in ("not_judged", "invalid_row")
+        shared = {
+            "query_id": row.query_id, "subset": row.subset, "docid": passage.docid or digest, "label": passage.label,
+            "text_sha256": digest, "judge": judge if seen else None, "answer_status": answer["status"],
+            "snippet": answer["snippet"], "snippet_field": answer["field"], "snippet_start": answer["start"],
+            "snippet_end": answer["end"], "truncated": answer["truncated"], "answer_score": answer["score"],
+            "rank_status": ranking["status"], "rank": decision["rank"], "placements": ranking["placements"],
+            "votes_above": decision["votes_above"], "votes": decision["votes"], "action": decision["action"],
+            "reason": decision["reason"],
+            **{f"in_{name}": None if value[name] is None else value[name][i] for name in VARIANTS},
+        }  # fmt: skip
+        out += [{"row": cell.row, "position": cell.position, **shared} for cell in passage.cells]
+    return sorted(out, key=_order)
+
+
+def _order(item: dict[str, Any]) -> tuple[int, bool, int]:
+    return item["row"], item["label"] != "positive", item["position"]
+
+
+def make_evidence(judge: str) -> Callable[[pa.Table], pa.Table]:
+    """The batched transform from all stages' columns to an evidence table (more rows than it was given)."""
+
+    def transform(table: pa.Table) -> pa.Table:
+        items = [item for value in table.to_pylist() for item in evidence_rows(value, judge)]
+        return pa.Table.from_pylist(items, schema=EVIDENCE)
+
+    return transform
+
+
+def in_order(evidence: Dataset) -> Iterator[pa.Table]:
+    """Evidence tables sorted as the contract says: already so for formats with lists, re-ordered where groups are spread."""
+    view = evidence.with_format("arrow")
+    rows = evidence.data.column("row").to_numpy()
+    if len(rows) == 0 or bool(np.all(rows[1:] >= rows[:-1])):
+        yield from view.iter(BATCH * 8)
+        return
+    negative = np.asarray(evidence.data.column("label").to_numpy(zero_copy_only=False) != "positive")
+    position = evidence.data.column("position").to_numpy()
+    order = np.lexsort((position, negative, rows))
+    for start in range(0, len(order), BATCH * 8):
+        yield view[[int(i) for i in order[start : start + BATCH * 8]]]
+
+
+class StoredEvidence:
+    """Look stored evidence up by source cell, to derive or check without a judge."""
+
+    def __init__(self, evidence: Dataset) -> None:
+        self._view = evidence.with_format("arrow")
+        self._rows = evidence.data.column("row").to_numpy()
+
+    def of(self, numbers: Sequence[int]) -> dict[tuple[int, str, int], dict[str, Any]]:
+        """Evidence of the given source rows, by (row, label, position); a repeated cell keeps its last."""
+        found = {}
+        for number in numbers:
+            low, high = np.searchsorted(self._rows, [number, number + 1])
+            if high > low:
+                for item in self._view[range(int(low), int(high))].to_pylist():
+                    found[item["row"], item["label"], item["position"]] = item
+        return found
+
+    def make_answers(self) -> Callable[[pa.Table], pa.Table]:
+        """The transform from `ROWS` to `ANSWERS` that reads the evidence instead of asking a judge."""
+
+        def transform(table: pa.Table) -> pa.Table:
+            return answers_table([[_answer(one) for one in self._per_passage(value)] for value in table.to_pylist()])
+
+        return transform
+
+    def make_rankings(self) -> Callable[[pa.Table], pa.Table]:
+        """The transform from `ROWS` to `RANKINGS` that reads the evidence."""
+
+        def transform(table: pa.Table) -> pa.Table:
+            return rankings_table([[_ranking(one) for one in self._per_passage(value)] for value in table.to_pylist()])
+
+        return transform
+
+    def _per_passage(self, value: dict[str, Any]) -> list[dict[str, Any] | None]:
+        row = to_row(value)
+        found = self.of(row.rows)
+        return [found.get((p.cells[0].row, p.label, p.cells[0].position)) for p in row.passages]
+
+
+def _answer(item: dict[str, Any] | None) -> Answer:
+    if item is None:
+        return Answer()
+    return Answer(
+        item["answer_status"], item["snippet"], item["snippet_field"], item["snippet_start"], item["snippet_end"],
+        item["answer_score"], item["truncated"],
+    )  # fmt: skip
+
+
+def _ranking(item: dict[str, Any] | None) -> Ranking:
+    if item is None:
+        return Ranking()
+    return Ranking(item["rank_status"], [Placement(p["window"], p["order"], p["rank"]) for p in item["placements"]])
+
+
+def evidence_files(folder: Path) -> list[Path]:
+    """The evidence parquet files of a folder, in order."""
+    return sorted((folder / "evidence").glob("train-*.parquet"))

@@ -1,0 +1,203 @@
+"""The output folder: it *is* a Hub dataset repository, and beside it, in `.arhn/`, the run's memory that is never published.
+
+New outputs are written aside and moved into place when all are there, `arhn.json` last: a folder never holds half a run that looks
+like a whole one. Only files of ours are ever replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from arhn_hf.records import VARIANTS, ArhnError, UsageError
+
+SHARD_BYTES = 500_000_000  # Arrow bytes a shard, as `push_to_hub` has it
+_ROW_GROUP_BYTES = 32_000_000
+OURS = (*VARIANTS, "evidence", "arhn.json")
+
+
+class OutputFolder:
+    """A folder of ours, locked for one process. Use as a context manager.
+
+    Raises `UsageError` for a folder that is not ours and not empty, `ArhnError` when another process works in it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.memory = path / ".arhn"
+        self.work = self.memory / "work"
+        self._aside = self.memory / "new"
+
+    def __enter__(self) -> OutputFolder:
+        refuse_foreign(self.path)
+        try:
+            self.memory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot be created ({error.strerror})", where=str(self.path)) from error
+        self._lock = FileLock(self.memory / "lock", timeout=0)
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            holder = _read_text(self.memory / "pid") or "unknown"
+            raise ArhnError(
+                f"another process (pid {holder}) works in this folder", where=str(self.path),
+                hint="Wait for it, or choose another --output",
+            ) from error  # fmt: skip
+        (self.memory / "pid").write_text(str(os.getpid()))
+        for folder in (self.work, self._aside):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for folder in (self.work, self._aside):
+            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            (self.memory / "pid").unlink()
+        self._lock.release()
+
+    def state(self) -> dict[str, Any]:
+        """What the last run here said of itself: `settings`, `status` (`running`, `finished`), `source_path`; empty if none."""
+        text = _read_text(self.memory / "state.json")
+        if text is None:
+            return {}
+        try:
+            loaded = json.loads(text)
+        except ValueError:
+            return {}
+        return loaded if isinstance(loaded, dict) else {}
+
+    def remember(self, **state: Any) -> None:
+        """Replace the state."""
+        _replace_text(self.memory / "state.json", json.dumps(state, indent=1))
+
+    def clear_outputs(self) -> None:
+        """Remove outputs of an older run (`--fresh`); answers, and files a person added, stay."""
+        for name in OURS:
+            _remove(self.path / name)
+
+    def write_tables(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema, file_type: str) -> int:
+        """Write `NAME/train-0000i-of-0000N.parquet` (or `.jsonl`) aside; returns the number of rows."""
+        folder = self._aside / name
+        folder.mkdir()
+        rows = 0
+        for number, shard in enumerate(_shards(tables, schema)):
+            target = folder / f"part-{number:05d}"
+            rows += _write_parquet(target, shard, schema) if file_type == "parquet" else _write_jsonl(target, shard)
+        parts = sorted(folder.iterdir())
+        for number, part in enumerate(parts):
+            part.rename(folder / f"train-{number:05d}-of-{len(parts):05d}.{file_type}")
+        return rows
+
+    def publish(self, card: str, lineage: dict[str, Any]) -> None:
+        """Move everything written aside into place; `arhn.json` leaves first and comes back last."""
+        _remove(self.path / "arhn.json")
+        for name in OURS:
+            if name != "arhn.json":
+                _remove(self.path / name)
+                if (self._aside / name).exists():
+                    (self._aside / name).rename(self.path / name)
+        _replace_text(self.path / "README.md", card)
+        _replace_text(self.path / "arhn.json", json.dumps(lineage, indent=2, ensure_ascii=False) + "\n")
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raise `UsageError` if the path is a file, or a folder that is not empty and not ours."""
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise UsageError("is a file, not a folder", where=str(path), hint="Choose another --output")
+    ours = (path / ".arhn").is_dir() or (path / "arhn.json").is_file()
+    if not ours and any(path.iterdir()):
+        raise UsageError("is not empty and was not written by arhn-hf", where=str(path), hint="Choose another --output")
+
+
+def read_lineage(path: Path) -> dict[str, Any]:
+    """`arhn.json` of a finished folder. Raises `UsageError` if there is none or it is broken."""
+    file = path / "arhn.json"
+    text = _read_text(file)
+    if text is None:
+        unfinished = (path / ".arhn").is_dir()
+        raise UsageError(
+            "holds an unfinished run" if unfinished else "is not a folder that arhn-hf wrote (no arhn.json)", where=str(path),
+            hint="Run the same `arhn-hf refine` command again: it goes on where it stopped" if unfinished else None,
+        )  # fmt: skip
+    try:
+        loaded = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"is not valid JSON ({error})", where=str(file)) from error
+    if not isinstance(loaded, dict) or "evidence_version" not in loaded:
+        raise UsageError("is not a lineage of arhn-hf", where=str(file))
+    return loaded
+
+
+def _shards(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[Iterator[pa.Table]]:
+    """Split a stream of tables by Arrow size; at least one (empty) shard."""
+    stream = iter(tables)
+    pending: pa.Table | None = next(stream, schema.empty_table())
+
+    def shard() -> Iterator[pa.Table]:
+        nonlocal pending
+        size = 0
+        while pending is not None and size < SHARD_BYTES:
+            table, pending = pending, next(stream, None)
+            size += table.nbytes
+            yield table
+
+    while pending is not None:
+        yield shard()
+
+
+def _write_parquet(target: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> int:
+    rows = 0
+    waiting: list[pa.Table] = []
+    # Content-defined chunking: variants that share most rows then share most bytes on the Hub.
+    with pq.ParquetWriter(target, schema, use_content_defined_chunking=True) as writer:
+        for table in tables:
+            rows += table.num_rows
+            waiting.append(table)
+            if sum(one.nbytes for one in waiting) >= _ROW_GROUP_BYTES:
+                writer.write_table(pa.concat_tables(waiting))
+                waiting = []
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting))
+    return rows
+
+
+def _write_jsonl(target: Path, tables: Iterable[pa.Table]) -> int:
+    rows = 0
+    with target.open("w", encoding="utf-8") as file:
+        for table in tables:
+            for item in table.to_pylist():
+                file.write(json.dumps(item, ensure_ascii=False, default=str) + "\n")
+                rows += 1
+    return rows
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _replace_text(path: Path, text: str) -> None:
+    aside = path.with_name(path.name + ".new")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
+def _read_text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None

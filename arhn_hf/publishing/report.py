@@ -1,0 +1,138 @@
+"""Close a run: count, test the gates, write card and lineage, put everything in place, and return what `--json` prints."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+
+from arhn_hf.inputs import Inputs
+from arhn_hf.judges.asking import Counts
+from arhn_hf.monitor import Monitor
+from arhn_hf.publishing.card import render_card
+from arhn_hf.publishing.folder import OutputFolder
+from arhn_hf.publishing.shaping import Shape
+from arhn_hf.publishing.summary import Summary, gates
+from arhn_hf.stages.treat import Treatments
+
+SCHEMA = "arhn-hf/1"
+_WHOLE_ROW = ("criterion_skip", "subset_untouched", "row_left")
+
+
+def head(command: str, status: str = "done", exit_code: int = 0, error: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What every `--json` object begins with."""
+    return {"schema": SCHEMA, "command": command, "status": status, "exit_code": exit_code, "error": error}
+
+
+def finish(
+    *, inputs: Inputs, shape: Shape, evidence: Dataset, written: dict[str, int], document: dict[str, Any],
+    treatments: Treatments, folder: OutputFolder, monitor: Monitor, seconds: float, command: str = "refine",
+) -> dict[str, Any]:  # fmt: skip
+    """Count the run, write `README.md` and `arhn.json`, move the outputs into place and mark the run as finished."""
+    monitor.begin("closing")
+    summary = Summary.of(evidence)
+    config = inputs.config
+    limits = {name: getattr(config, name) for name in vars(config) if name.startswith(("max_f", "max_u", "max_r", "min_r", "min_f"))}
+    tested = gates(summary, limits, written)
+    variants = variant_facts(shape, written, inputs.config.variant_names)
+    facts = row_facts(shape.rows, inputs.index.source_rows)
+    results = {
+        "decisions": summary.decisions(), "per_10_negatives": summary.per_10_negatives(),
+        "failures": {**summary.failures(), "limit": config.max_failures}, "rows": facts["rows"], "variants": variants,
+        "gates": tested,
+    }  # fmt: skip
+    document = {**document, "file_type": shape.file_type, "results": results}
+    passages = {
+        "positives": summary.count(label="positive"), "negatives": summary.count(label="negative"),
+        "unique_pairs": facts["unique_pairs"], "truncated": summary.count(truncated=True),
+    }  # fmt: skip
+    ok = all(gate["ok"] for gate in tested)
+    counts = monitor.counts or Counts()
+    report = {
+        **head(command, "done" if ok else "gate", 0 if ok else 3),
+        "output": str(folder.path), "run_id": document["run_id"], "method": document["method"],
+        "source": {key: document["source"][key] for key in ("id", "revision", "name", "split", "format", "fingerprint")},
+        "judges": {
+            name: {key: about.get(key) for key in ("kind", "model", "revision")} for name, about in document["judges"].items()
+        },
+        "rows": facts["rows"], "passages": passages,
+        "requests": {
+            "answers": counts.by_kind.get("answer", 0), "rankings": counts.by_kind.get("rank", 0),
+            "from_store": counts.from_store, "sent": counts.sent, "retried": counts.retried,
+        },
+        "tokens": {name: counts.tokens.get(name, 0) for name in ("prompt", "completion", "prefix_cached")},
+        **{key: results[key] for key in ("decisions", "per_10_negatives", "failures")},
+        "answerable": {name: share for name, share in treatments.all_subsets.items() if share is not None},
+        "variants": {
+            name: {key: one[key] for key in ("rows", "rows_changed", "rows_dropped", "positives", "negatives")}
+            for name, one in variants.items()
+        },
+        "gates": tested, "push": None, "seconds": round(seconds, 3),
+    }  # fmt: skip
+    card = render_card(document, summary, folder.path)
+    folder.publish(card, document)
+    folder.remember(**{**folder.state(), "status": "finished"})
+    monitor.record("finished", exit_code=report["exit_code"])
+    report["histogram"] = {name: one["negatives_left"] for name, one in variants.items()}
+    report["subsets"] = summary.before_after()
+    return report
+
+
+def variant_facts(shape: Shape, written: dict[str, int], variants: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Per variant: rows written, judged rows changed and dropped, passages per place, and how many rows keep n negatives."""
+    facts = {}
+    for variant in variants:
+        changed = dropped = positives = negatives = 0
+        left: Counter[int] = Counter()
+        columns = [variant, f"{variant}_donors", "positives"]
+        for batch in shape.rows.select_columns(columns).with_format("arrow").iter(1000):
+            originals = [len(one) for one in batch["positives"]]
+            donors = [len(one) for one in batch[f"{variant}_donors"]]
+            for where, count, extra in zip(batch[variant].to_pylist(), originals, donors, strict=True):
+                if "row_dropped" in where:
+                    dropped += 1
+                    continue
+                positives += where.count("positive")
+                kept = where.count("negative")
+                negatives += kept + extra
+                changed += bool(extra) or where.count("positive") != count or kept != len(where) - count
+                left[kept + extra] += 1
+        facts[variant] = {
+            "rows": written[variant], "rows_changed": changed, "rows_dropped": dropped, "positives": positives,
+            "negatives": negatives, "negatives_left": {str(n): left[n] for n in sorted(left)},
+        }  # fmt: skip
+    return facts
+
+
+def row_facts(rows: Dataset, source_rows: int) -> dict[str, Any]:
+    """Source rows by what happened to them, and how many different (query, passage) pairs there are."""
+    sampled = invalid = skipped = 0
+    digests = []
+    for batch in rows.select_columns(["rows", "query", "invalid", "decisions", "positives", "negatives"]).with_format("arrow").iter(500):
+        for value in batch.to_pylist():
+            size = len(value["rows"])
+            sampled += size
+            if value["invalid"] is not None:
+                invalid += size
+            elif value["decisions"][0]["reason"] in _WHOLE_ROW:
+                skipped += size
+            digests.append(_pair_digests(value))
+    unique = len(np.unique(np.concatenate(digests))) if digests else 0
+    judged = sampled - invalid - skipped
+    return {
+        "rows": {"source": source_rows, "sampled": sampled, "judged": judged, "skipped": skipped, "invalid": invalid},
+        "unique_pairs": unique,
+    }  # fmt: skip
+
+
+def _pair_digests(value: dict[str, Any]) -> Any:
+    joined = b"".join(
+        hashlib.blake2b(
+            f"{value['query']}\0{p['title'] or ''}\0{p['text']}".encode("utf-8", "surrogatepass"), digest_size=8
+        ).digest()
+        for p in (*value["positives"], *value["negatives"])
+    )
+    return np.frombuffer(joined, dtype=np.uint64)

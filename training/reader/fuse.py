@@ -1,0 +1,108 @@
+"""Fits the two logistic regressions that turn the reader's signals into one score, and writes fusion.json.
+
+Why it exists: neither the reader nor a cosine is good enough alone, and a score must mean the same with and without a
+labelled positive to compare with. Fitted on SQuAD windows of parts a-c and on TREC-DL 2021 grades, each with half of the
+say; never on TREC-DL 2019 or parts d-f, which `evaluate.py` reports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from data import FIT
+from measures import auroc
+from rows import Signals, signals, squad_candidates, trec_pairs
+
+from arhn_hf.reader.model import ReaderModel
+
+NEUTRAL = {
+    "margin_width": 8.0,
+    "with_positives": {"intercept": 0.0, "margin": 1.0, "similarity_query": 1.0, "similarity_positive": 1.0},
+    "without_positives": {"intercept": 0.0, "margin": 1.0, "similarity_query": 1.0},
+}
+
+
+def weights(rows: Signals, prior: float) -> np.ndarray:
+    """Weights that sum to one: answers `prior` of it. Windows next to the positive and grade 1 count little."""
+    answers = rows.grade >= 2
+    weight = np.where(rows.adjacent, 0.25, np.where(rows.grade == 1, 0.5, 1.0))
+    return np.where(answers, prior * weight / weight[answers].sum(), (1 - prior) * weight / weight[~answers].sum())
+
+
+def logistic(x: np.ndarray, y: np.ndarray, weight: np.ndarray, ridge: float = 1e-3) -> np.ndarray:
+    """Coefficients and, last, the intercept; Newton steps on standardised columns, which the ridge sees."""
+    mean, scale = x.mean(0), x.std(0)
+    z = np.column_stack([(x - mean) / scale, np.ones(len(x))])
+    penalty = np.diag([ridge] * x.shape[1] + [0.0])
+    beta = np.zeros(z.shape[1])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-z @ beta))
+        gradient = z.T @ (weight * (p - y)) + penalty @ beta
+        beta = beta - np.linalg.solve((z * (weight * p * (1 - p))[:, None]).T @ z + penalty, gradient)
+    slopes = beta[:-1] / scale
+    return np.append(slopes, beta[-1] - slopes @ mean)
+
+
+def columns(rows: Signals, width: float, with_positives: bool) -> np.ndarray:
+    """The regression's inputs, shape (rows, 3) or (rows, 2); the margin squashed to at most `width` either way."""
+    signals_of = [width * np.tanh(rows.margin / width), rows.to_query]
+    return np.column_stack([*signals_of, rows.to_positive] if with_positives else signals_of)
+
+
+def fit(sources: list[Signals], width: float, prior: float) -> dict:
+    """What fusion.json says of the two regressions; every source has the same weight."""
+    names = ("margin", "similarity_query", "similarity_positive")
+    y = np.concatenate([s.grade >= 2 for s in sources]).astype(float)
+    weight = np.concatenate([weights(s, prior) for s in sources]) / len(sources)
+    out: dict = {"margin_width": width}
+    for key, with_positives in (("with_positives", True), ("without_positives", False)):
+        beta = logistic(np.concatenate([columns(s, width, with_positives) for s in sources]), y, weight)
+        out[key] = {"intercept": round(beta[-1], 6)}
+        out[key] |= {name: round(value, 6) for name, value in zip(names, beta[:-1], strict=False)}
+    return out
+
+
+def main() -> None:
+    """Reads both sources with the weights in a folder, fits, and writes fusion.json there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--squad", type=Path, required=True, help="train-v1.1.jsonl.gz")
+    parser.add_argument("--trec2021", type=Path, required=True, help="pairs_partial.jsonl.gz")
+    parser.add_argument("--weights", type=Path, required=True, help="what export.py wrote; fusion.json goes there")
+    parser.add_argument("--questions", type=int, default=800, help="SQuAD questions of parts a-c")
+    parser.add_argument("--width", type=float, default=8.0, help="where the margin is squashed")
+    parser.add_argument("--prior", type=float, default=0.3, help="share of answers at which the score is calibrated")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    path = args.weights / "fusion.json"
+    path.write_text(json.dumps(NEUTRAL))
+    model = ReaderModel(args.weights)
+    sources = [
+        signals(model, squad_candidates(args.squad, FIT, model, args.questions, args.seed)),
+        signals(model, trec_pairs(args.trec2021, 1, args.seed)),
+    ]
+    np.savez(args.weights.parent / "fit-signals.npz", *[getattr(s, f) for s in sources for f in Signals.__slots__])
+    fusion = fit(sources, args.width, args.prior)
+    for name, rows in zip(("squad a-c", "trec-dl-2021"), sources, strict=True):
+        for key, with_positives in (("with_positives", True), ("without_positives", False)):
+            beta = [v for k, v in fusion[key].items() if k != "intercept"]
+            score = columns(rows, args.width, with_positives) @ beta + fusion[key]["intercept"]
+            far, y = ~rows.adjacent, rows.grade >= 2
+            print(f"{name} {key}: AUROC {auroc(y[far], score[far]):.3f}, above .5: {np.mean(score[far][y[far]] > 0):.2f}"
+                  f" of the answers, {np.mean(score[far & ~y] > 0):.2f} of the others")
+    training = args.weights / "training.json"
+    fusion["facts"] = {
+        "border": 0.5,
+        "prior": args.prior,
+        "fitted_on": ["SQuAD 1.1 windows, parts a-c", "TREC-DL 2021 grades (2 and 3 answer)"],
+        "candidates": [len(s.grade) for s in sources],
+        "reader": json.loads(training.read_text()) if training.exists() else None,
+    }
+    path.write_text(json.dumps(fusion, indent=1) + "\n")
+    print(json.dumps(fusion, indent=1))
+
+
+if __name__ == "__main__":
+    main()
