@@ -49,6 +49,7 @@ class Monitor:
     counts: Counts | None = None
     started: float = field(default_factory=time.monotonic)
     stage_started: float = field(default_factory=time.monotonic)
+    sent_before: int = 0
     notices: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
     on_interrupt: list[Callable[[], None]] = field(default_factory=list)
@@ -58,12 +59,18 @@ class Monitor:
         """A new stage starts. Raises `Interrupted` if the run should stop."""
         self.check()
         self.stage, self.done, self.total, self.stage_started = stage, 0, total, time.monotonic()
+        self.sent_before = self.counts.sent if self.counts else 0
         self.record("stage", stage=stage, total=total)
 
     def advance(self, rows: int) -> None:
         """Rows finished in this stage."""
         self.done += rows
         self.check()
+
+    @property
+    def sent_in_stage(self) -> int:
+        """Requests sent since this stage began."""
+        return (self.counts.sent if self.counts else 0) - self.sent_before
 
     def check(self) -> None:
         """Raise `Interrupted` if the person asked to stop."""

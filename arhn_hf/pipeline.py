@@ -20,7 +20,7 @@ from arhn_hf.judges.asking import Asker
 from arhn_hf.judges.base import Judge
 from arhn_hf.judges.opening import open_judge
 from arhn_hf.monitor import Monitor, run_in_thread
-from arhn_hf.publishing.evidence import EVIDENCE, StoredEvidence, in_order, make_evidence
+from arhn_hf.publishing.evidence import EVIDENCE, in_order, make_evidence
 from arhn_hf.publishing.folder import OutputFolder
 from arhn_hf.publishing.lineage import lineage, rules_in_force
 from arhn_hf.publishing.report import finish
@@ -168,7 +168,9 @@ def refuse_invalid(rows: Dataset) -> None:
     )  # fmt: skip
 
 
-def write_out(inputs: Inputs, judged: Judgement, monitor: Monitor, folder: OutputFolder, started: float) -> RefineResult:
+def write_out(
+    inputs: Inputs, judged: Judgement, monitor: Monitor, folder: OutputFolder, started: float, command: str = "refine"
+) -> RefineResult:
     """Decide, place, and write evidence, variants, card and lineage."""
     config = inputs.config
     rules: Rules = config
@@ -191,7 +193,7 @@ def write_out(inputs: Inputs, judged: Judgement, monitor: Monitor, folder: Outpu
     )  # fmt: skip
     report = finish(
         inputs=inputs, shape=shape, evidence=evidence, written=written, document=document, treatments=judged.treatments,
-        folder=folder, monitor=monitor, seconds=time.monotonic() - started,
+        folder=folder, monitor=monitor, seconds=time.monotonic() - started, command=command,
     )  # fmt: skip
     return RefineResult(folder.path, document["run_id"], report, 0 if all(g["ok"] for g in report["gates"]) else 3)
 
@@ -241,5 +243,3 @@ def _announce(folder: OutputFolder, config: RunConfig, inputs: Inputs, monitor: 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
 
-
-__all__ = ["Judgement", "RefineResult", "StoredEvidence", "refine", "run_refine"]

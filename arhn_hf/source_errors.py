@@ -55,7 +55,7 @@ def explained(error: Exception, source: str, name: str | None, split: str, optio
     while isinstance(cause := chain[-1].__cause__ or chain[-1].__context__, Exception) and cause not in chain:
         chain.append(cause)
     for link in chain:
-        if isinstance(link, ConnectionError | TimeoutError | HfHubHTTPError) or _package(link) in ("httpx", "httpcore"):
+        if isinstance(link, ConnectionError | TimeoutError | HfHubHTTPError) or _package(link).startswith("http"):
             return ArhnError(f"the Hub did not answer ({type(link).__name__})", where=source, hint="Try again")
         full = isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or "Not enough disk space" in str(link):
@@ -105,6 +105,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _package(error: Exception) -> str:
+    """The package an error comes from: the Hub's client has used httpx, httpx2 and httpcore, and exports none of them."""
     return type(error).__module__.split(".")[0]
 
 

@@ -57,7 +57,7 @@ class LabeledPair(Format):
 
     def validate(self, table: pa.Table) -> None:
         """Refuses a source with any other label than 0 and 1, naming its first row."""
-        label_values(table.column(LABEL), "row")
+        label_values(table.column(LABEL))
 
     def read(self, batch: pa.Table) -> list[SourceRow]:
         """Rows of one passage, positive or negative by its label.
@@ -65,7 +65,7 @@ class LabeledPair(Format):
         Raises:
             UsageError: another label; its row is counted from the start of the batch (`validate` counts the source's).
         """
-        labels = label_values(batch.column(LABEL), "row")
+        labels = label_values(batch.column(LABEL))
         pairs = zip(documents(strings(batch.column(self.passage))), labels, strict=True)
         sides: list[tuple[list[Document], list[Document]]] = [([d], []) if label else ([], [d]) for d, label in pairs]
         return self.head.rows(batch, (p for p, _ in sides), (n for _, n in sides))
@@ -98,17 +98,23 @@ class LabeledPair(Format):
         return with_columns(pool, rows, new)
 
 
-def label_values(column: pa.ChunkedArray, where: str) -> list[bool]:
+def label_values(column: pa.ChunkedArray) -> list[bool]:
     """The labels as truth values.
 
     Raises:
         UsageError: a label that is null or anything but 0 and 1, with its position in the column.
     """
-    values = column.to_pylist()
-    for i, value in enumerate(values):
-        if value not in (0, 1):
-            raise UsageError(f"label is {value}, but a labeled pair has 0 or 1", where=f"{where} {i}, column {LABEL}")
-    return [bool(value) for value in values]
+    numbers = column.cast(pa.float64(), safe=False)
+    positive = pc.equal(numbers, 1)
+    fits = pc.fill_null(pc.or_(positive, pc.equal(numbers, 0)), False)
+    wrong = pc.index(fits, False).as_py()
+    if wrong >= 0:
+        value = column[wrong].as_py()
+        raise UsageError(
+            f"the label is {'null' if value is None else value}, but a labeled pair has 0 or 1",
+            where=f"row {wrong}, column {LABEL}",
+        )
+    return positive.to_pylist()  # type: ignore[no-any-return]
 
 
 class LabeledPairTarget(Target):

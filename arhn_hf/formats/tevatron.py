@@ -91,11 +91,10 @@ def _documents(column: pa.ChunkedArray) -> list[list[Document]]:
     if pa.types.is_struct(array.type):
         return _parallel_documents(array)
     items, extents = item_slice(array)
-    if not pa.types.is_struct(items.type):  # items of type null: no row has a passage
-        return [[] for _ in extents.starts]
+    # Items of type null have no fields: every list is empty, or holds nulls.
     fields = {items.type.field(i).name for i in range(items.type.num_fields)}
     read = [strings(pc.struct_field(items, n)) if n in fields else repeat(None) for n in ("docid", "title", "text")]
-    flat = list(map(Document, *read))
+    flat = list(map(Document, *read)) if fields else [Document(None, None, None)] * len(items)
     return [flat[start:stop] for start, stop in zip(extents.starts, extents.stops, strict=True)]
 
 

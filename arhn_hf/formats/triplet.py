@@ -97,7 +97,6 @@ class TripletTarget(Target):
     """`--to triplet`: every positive × every negative, positives outer."""
 
     name = "triplet"
-    needs_negatives = True
 
     def features(self, source: dict[str, Any]) -> Features:
         """`anchor, positive, negative` and nothing else: any further column would become an input of the trainer."""

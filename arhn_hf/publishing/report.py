@@ -16,15 +16,10 @@ from arhn_hf.publishing.card import render_card
 from arhn_hf.publishing.folder import OutputFolder
 from arhn_hf.publishing.shaping import Shape
 from arhn_hf.publishing.summary import Summary, gates
+from arhn_hf.report_head import head
 from arhn_hf.stages.treat import Treatments
 
-SCHEMA = "arhn-hf/1"
 _WHOLE_ROW = ("criterion_skip", "subset_untouched", "row_left")
-
-
-def head(command: str, status: str = "done", exit_code: int = 0, error: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What every `--json` object begins with."""
-    return {"schema": SCHEMA, "command": command, "status": status, "exit_code": exit_code, "error": error}
 
 
 def finish(
@@ -79,6 +74,11 @@ def finish(
     report["histogram"] = {name: one["negatives_left"] for name, one in variants.items()}
     report["subsets"] = summary.before_after()
     return report
+
+
+def public(report: dict[str, Any]) -> dict[str, Any]:
+    """The object `--json` prints: the contract's keys, without the details that only the summary on the terminal uses."""
+    return {key: value for key, value in report.items() if key not in ("histogram", "subsets")}
 
 
 def variant_facts(shape: Shape, written: dict[str, int], variants: tuple[str, ...]) -> dict[str, dict[str, Any]]:

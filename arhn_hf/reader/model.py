@@ -39,8 +39,8 @@ class Reading:
     margin: logits of the best span's ends minus those of "no answer", the largest over the windows read.
     field, start, end: where the best span lies ("title" or "text"; code points of the original string, end
         exclusive). Given also when the score is low; None only if the passage has no tokens.
-    similarity_query, similarity_positive: cosines, the largest over windows (and positives); the second is None
-        where there was no labelled positive with a token in it.
+    similarity_query, similarity_positive: cosines, the largest over windows (and positives). The first is 0 for a
+        query without a token, the second None where no labelled positive has one.
     chunks: windows read. truncated: the passage has more of them than were allowed.
     """
 
@@ -68,6 +68,7 @@ class ReaderModel:
 
     Args:
         folder: holds the files of FILES; default: the weights inside the package.
+        cached_vectors: how many embeddings (1.5 KB each) of queries and passages seen lately to keep.
 
     Raises:
         FileNotFoundError: a file is missing in `folder`.
@@ -80,7 +81,7 @@ class ReaderModel:
     identity: str
     """Lower-case hex of sha256 over the names and sha256 digests of the files the reader computes with."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, cached_vectors: int = 8192) -> None:
         folder = folder or Path(__file__).parent / "weights"
         whole = hashlib.sha256()
         for name in FILES:
@@ -91,7 +92,7 @@ class ReaderModel:
         self._reader = Network(folder / "reader.onnx", words)
         self._encoder = Network(folder / "encoder.onnx", words)
         self._fusion = json.loads((folder / "fusion.json").read_text(encoding="utf-8"))
-        self._cache = _Cache(8192)
+        self._cache = _Cache(cached_vectors)
 
     def count_tokens(self, text: str) -> int:
         """Number of word pieces in `text`, special tokens not counted."""
@@ -128,12 +129,13 @@ class ReaderModel:
             return Reading(0.0, EMPTY_MARGIN, None, None, None, 0.0, None, 0, not (titled.complete and body.complete))
         best = max((self._best_span(asked, titled, body, window) for window in windows), key=lambda span: span.margin)
         vectors = self.embed(title, text, max_chunks)
-        to_query = float(np.max(vectors @ self.embed(None, query, 1).T))
+        wanted = self.embed(None, query, 1)
+        to_query = float(np.max(vectors @ wanted.T)) if len(wanted) else 0.0
         others = [self.embed(*positive, max_chunks) for positive in positives]
         close = [float(np.max(vectors @ other.T)) for other in others if len(other)]
         to_positive = max(close) if close else None
         return Reading(
-            score=self._score(best.margin, to_query, to_positive),
+            score=self.score(best.margin, to_query, to_positive),
             margin=best.margin,
             field=best.field,
             start=best.start,
@@ -180,8 +182,11 @@ class ReaderModel:
         self._cache.put(key, vectors)
         return vectors
 
-    def _score(self, margin: float, to_query: float, to_positive: float | None) -> float:
-        """Logistic regression on the signals, the margin squashed; see `training/reader/fuse.py`."""
+    def score(self, margin: float, to_query: float, to_positive: float | None) -> float:
+        """The calibrated score in [0, 1] of three signals, `to_positive` None where there is nothing to compare with.
+
+        A logistic regression on them, the margin squashed; `training/reader/fuse.py` fits it.
+        """
         fusion = self._fusion["without_positives" if to_positive is None else "with_positives"]
         width = self._fusion["margin_width"]
         total: float = fusion["intercept"]

@@ -20,11 +20,12 @@ import numpy as np
 
 TRAIN, FIT, TEST = "0123456789", "abc", "def"
 _BREAK = re.compile(r"(?<=[.!?])[\"')\]”’]*\s+(?=[\"'(\[“‘]?[A-Z0-9])")
-_ABBREVIATION = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|St|Jr|Sr|vs|No|Vol|Prof|Gen|Col|Lt|Capt|Rev|Inc|Ltd|c|ca|cf)|\b[A-Z])\.$")
-_FUNCTION = frozenset(
+_ABBREVIATION = re.compile(r"\b(?:[A-Z]|Mr|Mrs|Ms|Dr|St|Jr|Sr|vs|No|Vol|Prof|Gen|Col|Lt|Capt|Rev|Inc|Ltd|c|ca|cf)\.$")
+_FUNCTION_WORDS = (
     "a an the of in on at to for by with from and or is are was were be been do does did has have had what which who "
-    "whom whose when where why how that this it its as".split()
+    "whom whose when where why how that this it its as"
 )
+_FUNCTION = frozenset(_FUNCTION_WORDS.split())
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,10 @@ def build(net: Net, pooled: bool, int8: bool = True) -> onnx.ModelProto:
     """ONNX of `net`: words (tokens, 384) and kinds (tokens) to span logits (tokens, 2) or, `pooled`, a unit vector."""
     w = {name: value.detach().float().numpy().copy() for name, value in net.state_dict().items()}
     g = Graph(int8)
-    ints = lambda *values: g.constant(np.array(values, np.int64))  # noqa: E731
+
+    def ints(*values: int) -> str:
+        return g.constant(np.array(values, np.int64))
+
     length = g.op("Shape", "words", start=0, end=1)
     position = g.op("Slice", g.constant(w["position.weight"]), ints(0), length, ints(0))
     x = g.op("Add", g.op("Add", "words", position), g.op("Gather", g.constant(w["kind.weight"]), "kinds", axis=0))

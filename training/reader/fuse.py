@@ -1,14 +1,15 @@
 """Fits the two logistic regressions that turn the reader's signals into one score, and writes fusion.json.
 
 Why it exists: neither the reader nor a cosine is good enough alone, and a score must mean the same with and without a
-labelled positive to compare with. Fitted on SQuAD windows of parts a-c and on TREC-DL 2021 grades, each with half of the
-say; never on TREC-DL 2019 or parts d-f, which `evaluate.py` reports.
+labelled positive to compare with. Fitted on SQuAD windows of parts a-c and on TREC-DL 2021 grades, each with half
+of the weight; never on TREC-DL 2019 or parts d-f, which `evaluate.py` reports.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +61,8 @@ def fit(sources: list[Signals], width: float, prior: float) -> dict:
     out: dict = {"margin_width": width}
     for key, with_positives in (("with_positives", True), ("without_positives", False)):
         beta = logistic(np.concatenate([columns(s, width, with_positives) for s in sources]), y, weight)
-        out[key] = {"intercept": round(beta[-1], 6)}
-        out[key] |= {name: round(value, 6) for name, value in zip(names, beta[:-1], strict=False)}
+        out[key] = {"intercept": round(float(beta[-1]), 6)}
+        out[key] |= {name: round(float(value), 6) for name, value in zip(names, beta[:-1], strict=False)}
     return out
 
 
@@ -75,23 +76,27 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=8.0, help="where the margin is squashed")
     parser.add_argument("--prior", type=float, default=0.3, help="share of answers at which the score is calibrated")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", type=Path, default=None, help="also pickle the signals there, to try other fits")
     args = parser.parse_args()
     path = args.weights / "fusion.json"
     path.write_text(json.dumps(NEUTRAL))
-    model = ReaderModel(args.weights)
+    model = ReaderModel(args.weights, cached_vectors=65_536)
     sources = [
         signals(model, squad_candidates(args.squad, FIT, model, args.questions, args.seed)),
         signals(model, trec_pairs(args.trec2021, 1, args.seed)),
     ]
-    np.savez(args.weights.parent / "fit-signals.npz", *[getattr(s, f) for s in sources for f in Signals.__slots__])
+    if args.keep:
+        args.keep.write_bytes(pickle.dumps(sources))
     fusion = fit(sources, args.width, args.prior)
     for name, rows in zip(("squad a-c", "trec-dl-2021"), sources, strict=True):
         for key, with_positives in (("with_positives", True), ("without_positives", False)):
             beta = [v for k, v in fusion[key].items() if k != "intercept"]
             score = columns(rows, args.width, with_positives) @ beta + fusion[key]["intercept"]
             far, y = ~rows.adjacent, rows.grade >= 2
-            print(f"{name} {key}: AUROC {auroc(y[far], score[far]):.3f}, above .5: {np.mean(score[far][y[far]] > 0):.2f}"
-                  f" of the answers, {np.mean(score[far & ~y] > 0):.2f} of the others")
+            print(
+                f"{name} {key}: AUROC {auroc(y[far], score[far]):.3f}, above .5: "
+                f"{np.mean(score[far & y] > 0):.2f} of the answers, {np.mean(score[far & ~y] > 0):.2f} of the others"
+            )
     training = args.weights / "training.json"
     fusion["facts"] = {
         "border": 0.5,

@@ -1,7 +1,7 @@
 """The reader's network in plain torch: six BERT layers and two span logits per token.
 
-Why it exists: a hand-written encoder keeps attention eager (faster backward on a CPU), has one matrix for query, key and
-value, and has exactly the operations that `export.py` writes as ONNX, so nothing is left to a tracer.
+Why it exists: a hand-written encoder keeps attention eager (faster backward on a CPU), has one matrix for query,
+key and value, and has exactly the operations that `export.py` writes as ONNX, so nothing is left to a tracer.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Labelled candidates to fit and test the fusion with: SQuAD windows and TREC Deep Learning judgments.
 
-Why it exists: `fuse.py` and `evaluate.py` must read the same thing. A candidate is a passage that a retriever found for a
-query beside its labelled positive, and a truth about it: from SQuAD windows because the answer string is known, from TREC
-because people graded it.
+Why it exists: `fuse.py` and `evaluate.py` must read the same thing. A candidate is a passage that a retriever found
+for a query beside its labelled positive, and a truth about it: from SQuAD windows because the answer string is known,
+from TREC because people graded it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from data import Bm25, Paragraph, load_squad, occurrences
 
-from arhn_hf.reader.model import ReaderModel
+from arhn_hf.reader.model import ReaderModel, Reading
 
 TOP = 10
 """Candidates taken from each of BM25 and MiniLM."""
@@ -87,9 +87,10 @@ def squad_candidates(path: Path, part: str, model: ReaderModel, questions: int, 
             continue
         positive = rng.choice(holding)
         near = np.argsort(-(vectors @ model.embed(None, question.text, 1)[0]), kind="stable")[: TOP + 1]
-        union = [*index.top([question.text], TOP + 1)[0], *near]
-        found = [i for i in union[: TOP + 1] if i != positive][:TOP] + [i for i in union[TOP + 1 :] if i != positive][:TOP]
-        for i in dict.fromkeys(int(i) for i in found):
+        found: dict[int, None] = {}
+        for ranked in (index.top([question.text], TOP + 1)[0], near):
+            found.update(dict.fromkeys([int(i) for i in ranked if i != positive][:TOP]))
+        for i in found:
             holds = bool(occurrences(texts[i], question.answers[0]))
             if holds and cut[i][0] != n:
                 continue
@@ -124,22 +125,24 @@ def trec_rows(path: Path) -> list[Candidate]:
         for group, line in enumerate(lines):
             row = json.loads(line)
             positive = row["positive_passages"][0]["text"]
-            out += [
-                Candidate(row["query"], n["text"], positive, n["grade"], group) for n in row["negative_passages"]
-            ]
+            out += [Candidate(row["query"], n["text"], positive, n["grade"], group) for n in row["negative_passages"]]
     return out
 
 
 def embed_all(model: ReaderModel, texts: Sequence[str], threads: int = 2) -> np.ndarray:
     """One vector per text (its first window), shape (texts, 384)."""
     with ThreadPoolExecutor(threads) as pool:
-        return np.stack(list(pool.map(lambda text: model.embed(None, text, 1)[0], texts, chunksize=64)))
+        return np.stack(list(pool.map(lambda text: model.embed(None, text, 1)[0], texts)))
 
 
 def signals(model: ReaderModel, candidates: Sequence[Candidate], threads: int = 2) -> Signals:
-    """Reads every candidate; a query and passage that recur with another positive are read again."""
+    """Reads every candidate; one after another in `threads` threads."""
+
+    def read_one(c: Candidate) -> Reading:
+        return model.read(c.query, None, c.text, [(None, c.positive)])
+
     with ThreadPoolExecutor(threads) as pool:
-        read = list(pool.map(lambda c: model.read(c.query, None, c.text, [(None, c.positive)]), candidates, chunksize=16))
+        read = list(pool.map(read_one, candidates))
     return Signals(
         np.array([r.margin for r in read]),
         np.array([r.similarity_query for r in read]),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pytest
 from datasets import Dataset, Features
 
 from arhn_hf.formats import Format
@@ -62,9 +61,3 @@ def untouched(form: Format, table: pa.Table) -> pa.Table:
 def table_of(rows: list[dict[str, Any]], features: Features | None = None) -> pa.Table:
     """An Arrow table as `datasets` makes it, with the features in its metadata."""
     return Dataset.from_list(rows, features=features).data.table
-
-
-@pytest.fixture
-def tools() -> dict[str, Callable[..., Any]]:
-    """The helpers above, for tests that do not import from a conftest."""
-    return {"place": place, "shape": shape, "untouched": untouched, "table_of": table_of}

@@ -1,0 +1,50 @@
+"""`arhn-hf check`: what people put in CI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from arhn_hf.cli.options import GroupedCommand, given, output_options, with_config
+from arhn_hf.cli.output import Output, harmless
+
+GATES = ("max_failures", "max_ungrounded", "min_relabel", "max_relabel", "min_filter", "max_filter", "min_rows")
+EXAMPLES = """
+arhn-hf check refined
+arhn-hf check refined --max-failures 0.01 --max-relabel 3 --min-rows 50
+arhn-hf check refined --source examples/hard-negatives --json
+"""
+
+
+@output_options
+@with_config((*GATES, "corpus"))
+@click.command("check", cls=GroupedCommand, examples=EXAMPLES)
+@click.argument("directory", type=click.Path(exists=True, file_okay=False))
+@click.option("--source", help="Where the source is now, if it moved.")
+@click.pass_context
+def command(ctx: click.Context, directory: str, source: str | None, as_json: bool, quiet: bool, verbose: bool, **values: Any) -> int:
+    """Prove the promises and gates of DIRECTORY from the outside; exit 3 if one fails.
+
+    Everything is derived again from the source and the evidence and compared with the files, value by value.
+    """
+    from rich.table import Table
+
+    from arhn_hf.checks import check
+    from arhn_hf.cli.progress import Progress
+    from arhn_hf.monitor import Monitor
+
+    output = Output("json" if as_json else "quiet" if quiet else "human", verbose)
+    with Progress(output) as progress:
+        report = check(directory, monitor=Monitor(watch=progress.watch), source=source, **given(ctx, values))
+    table = Table(title=f"{harmless(directory)}: promises and gates", title_justify="left")
+    for name in ("", "what", "checked", "found"):
+        table.add_column(name, justify="right" if name == "checked" else "left")
+    words = {True: "ok", False: "BROKEN", None: "not visible from outside"}
+    for promise in report["promises"]:
+        found = harmless("; ".join(promise["examples"]))
+        table.add_row(words[promise["ok"]], promise["name"].replace("_", " "), f"{promise['checked']:,}", found)
+    for gate in report["gates"]:
+        table.add_row("ok" if gate["ok"] else "FAILED", f"gate {gate['name']} {gate['limit']:g}", "", f"{gate['value']:.4g}")
+    output.result(report, [table])
+    return int(report["exit_code"])

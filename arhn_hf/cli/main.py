@@ -1,0 +1,118 @@
+"""The command line's front door: commands are imported only when they are called, so that `--help` is quick.
+
+Every error ends here and leaves as one line: 1 the work failed, 2 usage, 3 a gate, 130/143 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import signal
+import sys
+import traceback
+from typing import Any, NoReturn
+
+import click
+
+from arhn_hf import __version__
+from arhn_hf.cli.output import Output
+from arhn_hf.records import ArhnError, UsageError
+
+COMMANDS = {
+    "refine": "Refine a dataset: write its combined, relabel and filter variants with evidence.",
+    "plan": "Say what a run would find and cost, before anything is spent.",
+    "derive": "Apply other rules to stored evidence, without a judge.",
+    "check": "Prove a folder's promises and gates; exit 3 if one fails.",
+    "show": "Print decided rows with the snippet highlighted in its passage.",
+    "completion": "Print the shell completion script for bash, zsh or fish.",
+}
+
+
+class Commands(click.Group):
+    """Commands by name; each lives in a module of its own."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """See `click.Group.list_commands`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """See `click.Group.get_command`."""
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = importlib.import_module(f"arhn_hf.cli.{cmd_name}").command
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="arhn-hf")
+def main() -> None:
+    """Clean the hard negatives of a retrieval training set (ARHN: relabel false negatives, filter ambiguous ones)."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, handled as Ctrl-C is."""
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+    raise Terminated
+
+
+def run(arguments: list[str] | None = None) -> NoReturn:
+    """Entry point of `arhn-hf`: runs a command and exits with its code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    signal.signal(signal.SIGTERM, _terminate)
+    command = next((word for word in words if word in COMMANDS), "arhn-hf")
+    output = Output("json" if "--json" in words else "quiet" if {"-q", "--quiet"} & set(words) else "human")
+    code = 0
+    try:
+        if os.environ.get("_ARHN_HF_COMPLETE"):
+            main.main(prog_name="arhn-hf", complete_var="_ARHN_HF_COMPLETE")
+        code = main.main(args=words, prog_name="arhn-hf", standalone_mode=False) or 0
+    except click.exceptions.Abort:
+        code = 130
+    except click.ClickException as error:
+        where = None
+        hint = None
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            hint = f"Try '{error.ctx.command_path} --help'"
+        output.failure(command, UsageError(" ".join(error.format_message().split()).rstrip("."), where=where, hint=hint))
+        code = 2
+    except ArhnError as error:
+        output.failure(command, error)
+        code = error.exit_code
+    except KeyboardInterrupt as error:
+        code = 143 if isinstance(error, Terminated) else 130
+        hint = "Run the same command again: it goes on where it stopped" if command == "refine" else None
+        stopped = ArhnError("interrupted", hint=hint)
+        stopped.exit_code = code
+        output.failure(command, stopped)
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 1
+    except Exception as error:  # noqa: BLE001 - the last line of defence: said in one line, never passed for success
+        if {"-v", "--verbose"} & set(words):
+            traceback.print_exc()
+        output.failure(command, _unexpected(error))
+        code = 1
+    sys.exit(code)
+
+
+def _unexpected(error: Exception) -> ArhnError:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ArhnError(
+            "the disk is full", where=error.filename, hint="Free some space and run the same command again: nothing judged is lost"
+        )
+    if isinstance(error, OSError) and error.strerror:
+        return ArhnError(error.strerror, where=error.filename)
+    words = " ".join(str(error).split())
+    return ArhnError(f"unexpected {error.__class__.__name__}: {words}"[:500], hint="Run with -v for the traceback, and please report it")
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,86 @@
+"""What a person reads at the end of a run: before and after per subset, negatives left, failures, gates, and how to load it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from arhn_hf.cli.output import harmless
+
+PUBLISHED = {"relabel": 1.6, "filter": 2.2}  # of 10 negatives; Choi et al., arXiv 2604.11092, with a large LLM judge
+_BAR = 30
+
+
+def refine_summary(report: dict[str, Any]) -> list[Any]:
+    """Renderables for a finished `refine` or `derive`."""
+    parts: list[Any] = [_subsets(report), _histogram(report), _sentences(report)]
+    gates = _gates(report["gates"])
+    if gates is not None:
+        parts.append(gates)
+    parts.append(_loading(report))
+    return parts
+
+
+def _subsets(report: dict[str, Any]) -> Table:
+    table = Table(title="What became of the negatives", title_justify="left")
+    table.add_column("subset")
+    for name in ("pos.", "neg.", "relabel", "filter", "dupl.", "undec.", "keep", "skip"):
+        table.add_column(name, justify="right")
+    keys = ("positives", "negatives", "relabel", "filter", "duplicate", "undecided", "keep", "skipped")
+    for one in report["subsets"]:
+        table.add_row(harmless(one["subset"] or "(all)"), *(f"{one[key]:,}" for key in keys))
+    if len(report["subsets"]) > 1:
+        table.add_section()
+        table.add_row("all", *(f"{sum(one[key] for one in report['subsets']):,}" for key in keys))
+    return table
+
+
+def _histogram(report: dict[str, Any]) -> Table:
+    name = next(iter(report["histogram"]))
+    left = report["histogram"][name]
+    table = Table(title=f"Negatives left per row ({name})", title_justify="left")
+    for column in ("negatives", "rows", ""):
+        table.add_column(column, justify="right" if column else "left")
+    most = max(left.values(), default=1)
+    for number, rows in left.items():
+        table.add_row(number, f"{rows:,}", "█" * max(1, round(_BAR * rows / most)))
+    return table
+
+
+def _sentences(report: dict[str, Any]) -> Text:
+    rates, failures, rows = report["per_10_negatives"], report["failures"], report["rows"]
+    lines = []
+    if any(about["kind"] == "reader" for about in report["judges"].values()):
+        lines.append("Judged by the embedded reader: no LLM read these passages. Good for trials; look at the evidence.")
+    lines.append(
+        f"Of 10 negatives {rates['relabel']:.1f} relabeled and {rates['filter']:.1f} filtered "
+        f"(published for ARHN with a large LLM: {PUBLISHED['relabel']} and {PUBLISHED['filter']})."
+    )
+    lines.append(
+        f"Rows: {rows['source']:,} in the source, {rows['sampled']:,} taken, {rows['judged']:,} judged, {rows['skipped']:,} skipped, "
+        f"{rows['invalid']:,} invalid. Failed judgements: {failures['count']:,} of {failures['of']:,}."
+    )
+    for name, one in report["variants"].items():
+        lines.append(
+            f"{name}: {one['rows']:,} rows, {one['rows_changed']:,} changed, {one['rows_dropped']:,} dropped; "
+            f"{one['positives']:,} positives, {one['negatives']:,} negatives."
+        )
+    return Text("\n".join(lines))
+
+
+def _gates(gates: list[dict[str, Any]]) -> Text | None:
+    broken = [gate for gate in gates if not gate["ok"]]
+    if not broken:
+        return None
+    lines = [f"Gate failed: {gate['name']} is {gate['value']:.4g}, limit {gate['limit']:.4g}." for gate in broken]
+    return Text("\n".join(lines), style="bold red")
+
+
+def _loading(report: dict[str, Any]) -> Text:
+    folder = harmless(report["output"])
+    lines = [f"Written to {folder} in {report['seconds']:.1f} s. Load it:"]
+    lines += [f'  load_dataset("{folder}", "{name}", split="train")' for name in (*report["variants"], "evidence")]
+    lines.append(f"Look at single decisions: arhn-hf show {folder} --action relabel")
+    return Text("\n".join(lines))

@@ -1,0 +1,211 @@
+"""What the pipeline itself costs: a whole `refine` with an engine that answers at once.
+
+It writes a seeded source of the asked size (one positive and four negatives a row, about 100 tokens each, no two alike), refines it
+in a process of its own with the durable store on disk, and prints requests per second, seconds per stage and the peak of RssAnon.
+RssAnon and not RSS, because memory-mapped Arrow files count in RSS although the kernel may drop them at any time.
+
+    python benchmarks/pipeline.py --rows 20000 200000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+SEED = 7
+NEGATIVES = 4
+ANSWERING = 0.4  # share of the negatives that hold an answer; ARHN found 1.6 + 2.2 of ten
+WORDS = 75  # about 100 tokens
+MARK = "It was settled"  # how the answer sentence of a passage begins
+SAMPLE_EVERY = 0.02  # seconds between two looks at RssAnon
+
+
+def write_source(path: Path, rows: int) -> None:
+    """A Tevatron-style parquet file; the positives and `ANSWERING` of the negatives hold an answer sentence."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    passage = pa.struct([("docid", pa.string()), ("title", pa.string()), ("text", pa.string())])
+    schema = pa.schema(
+        [
+            ("query_id", pa.string()), ("query", pa.string()), ("positive_passages", pa.list_(passage)),
+            ("negative_passages", pa.list_(passage)), ("subset", pa.string()),
+        ]
+    )  # fmt: skip
+    chance = np.random.default_rng(SEED)
+    syllables = ["ba", "den", "fir", "go", "hul", "ka", "lim", "mor", "ne", "os", "pra", "qui", "ru", "sta", "tel", "vo"]
+    vocabulary = ["".join(chance.choice(syllables, size=n)) for n in chance.integers(1, 5, size=20_000)]
+    often = 1.0 / np.arange(2, len(vocabulary) + 2)  # Zipf, as in real text
+    often /= often.sum()
+
+    def text(number: int, answers: bool) -> str:
+        words = [vocabulary[i] for i in drawn[number]]
+        sentences = [" ".join(words[start : start + 15]).capitalize() for start in range(0, WORDS, 15)]
+        if answers:
+            sentences[2] = f"{MARK} by {sentences[2].lower()}"
+        return ". ".join(sentences) + "."
+
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, rows, 1000):
+            count = min(1000, rows - start)
+            drawn = chance.choice(len(vocabulary), size=(count * (NEGATIVES + 1), WORDS), p=often)
+            answering = chance.random(size=(count, NEGATIVES + 1)) < ANSWERING
+            answering[:, 0] = True
+            table = []
+            for row in range(count):
+                first = row * (NEGATIVES + 1)
+                passages = [
+                    {"docid": f"d{start + row}-{i}", "title": f"{vocabulary[drawn[first + i][0]]} {start + row}",
+                     "text": text(first + i, bool(answering[row, i]))}
+                    for i in range(NEGATIVES + 1)
+                ]  # fmt: skip
+                query = f"what {' '.join(vocabulary[i] for i in drawn[first][20:28])} {start + row}"
+                table.append(
+                    {"query_id": f"q{start + row}", "query": query, "positive_passages": passages[:1],
+                     "negative_passages": passages[1:], "subset": f"part{row % 3}"}
+                )  # fmt: skip
+            writer.write_table(pa.Table.from_pylist(table, schema=schema))
+
+
+def refine(source: Path, output: Path) -> dict[str, Any]:
+    """One run in this process, with an engine that answers at once; what it took."""
+    from arhn_hf.config import RunConfig
+    from arhn_hf.engines.base import Engine, Request, Response
+    from arhn_hf.judges.asking import Asker
+    from arhn_hf.judges.llm import LLMJudge
+    from arhn_hf.monitor import Monitor
+    from arhn_hf.pipeline import run_refine
+    from arhn_hf.store import Store
+
+    nothing = '{"answer": null}'
+
+    class InstantEngine(Engine):
+        """Answers inside `submit`: the marked sentence, if there is one; ranks by the passages' own fence marks."""
+
+        identity = {"engine": "instant"}
+
+        def submit(self, request: Request) -> Future[Response]:
+            shown = request.payload["messages"][1]["content"]
+            if request.kind == "answer":
+                start = shown.find(MARK)
+                answer = nothing if start < 0 else json.dumps({"answer": shown[start : shown.find(".", start)]})
+            else:
+                marks = [part[:16] for part in shown.split("<<passage ")[1:]]
+                answer = str(sorted(range(1, len(marks) + 1), key=lambda i: marks[i - 1]))
+            future: Future[Response] = Future()
+            future.set_result(Response(answer, "stop", {"prompt": 300, "completion": 20}))
+            return future
+
+    def factory(config: RunConfig, store: Store, monitor: Monitor) -> tuple[LLMJudge, Asker]:
+        asker = Asker(InstantEngine(), store, max_in_flight=config.max_in_flight, stop=monitor.stop)
+        judge = LLMJudge(
+            asker, name="instant", about={"kind": "instant", "model": "instant", "revision": None}, orders=config.orders,
+            window_size=config.window_size, window_positives=config.window_positives, seed=config.seed,
+            rank_input=config.rank_input, max_chunks=config.max_chunks,
+        )  # fmt: skip
+        return judge, asker
+
+    config = RunConfig.from_mapping({"source": str(source), "output": str(output)})
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = run_refine(config, Monitor(), factory)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    requests = result.report["requests"]
+    return {
+        "rows": result.report["rows"]["source"], "requests": requests["sent"], "answers": requests["answers"],
+        "rankings": requests["rankings"], "decisions": result.report["decisions"], "exit_code": result.exit_code,
+        "seconds": round(wall, 3), "cpu_seconds": round(cpu, 3), "requests_per_second": round(requests["sent"] / wall),
+        "requests_per_cpu_second": round(requests["sent"] / cpu),
+    }  # fmt: skip
+
+
+def stage_seconds(log: Path) -> dict[str, float]:
+    """Seconds between one stage event of `run.jsonl` and the next event, by stage."""
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    marks = [event for event in events if event["event"] in ("stage", "finished")]
+    seconds: dict[str, float] = {}
+    for here, after in zip(marks, marks[1:], strict=False):
+        seconds[here["stage"]] = round(seconds.get(here["stage"], 0.0) + after["time"] - here["time"], 3)
+    return seconds
+
+
+def measure(rows: int, folder: Path) -> dict[str, Any]:
+    """Write a source, refine it in a process of its own, and watch that process's RssAnon."""
+    source, output, answer = folder / f"source-{rows}.parquet", folder / f"out-{rows}", folder / f"result-{rows}.json"
+    if not source.exists():
+        write_source(source, rows)
+    shutil.rmtree(output, ignore_errors=True)
+    cache = folder / f"cache-{rows}"
+    shutil.rmtree(cache, ignore_errors=True)
+    command = [sys.executable, str(Path(__file__).resolve()), "--refine", str(source), str(output)]
+    environment = {**os.environ, "HF_DATASETS_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
+    with answer.open("w") as file:
+        child = subprocess.Popen(command, stdout=file, env=environment)
+        peak = 0
+        while child.poll() is None:
+            peak = max(peak, rss_anon(child.pid))
+            time.sleep(SAMPLE_EVERY)
+    if child.returncode:
+        raise SystemExit(f"the run over {rows} rows failed")
+    found: dict[str, Any] = json.loads(answer.read_text())
+    found["rss_anon_mib"] = round(peak / 1024, 1)
+    found["stages"] = stage_seconds(output / ".arhn" / "run.jsonl")
+    return found
+
+
+def rss_anon(pid: int) -> int:
+    """KiB of anonymous memory of a process, 0 once it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """The runs side by side, in Markdown."""
+    head = ["", *(f"{run['rows']:,} rows" for run in runs)]
+    lines = [
+        ["requests", *(f"{run['requests']:,}" for run in runs)],
+        ["requests/s", *(f"{run['requests_per_second']:,}" for run in runs)],
+        ["requests per CPU second", *(f"{run['requests_per_cpu_second']:,}" for run in runs)],
+        ["seconds", *(f"{run['seconds']:.1f}" for run in runs)],
+        *([f"– {stage}", *(f"{run['stages'].get(stage, 0.0):.1f}" for run in runs)] for stage in runs[0]["stages"]),
+        ["peak RssAnon, MiB", *(f"{run['rss_anon_mib']:.0f}" for run in runs)],
+        ["RssAnon ÷ first", *(f"{run['rss_anon_mib'] / runs[0]['rss_anon_mib']:.2f}" for run in runs)],
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 200_000], help="sizes, one process each")
+    parser.add_argument("--work", type=Path, help="keep sources and outputs here [default: a temporary folder]")
+    parser.add_argument("--refine", type=Path, nargs=2, metavar=("SOURCE", "OUTPUT"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.refine:
+        print(json.dumps(refine(*options.refine)))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.work or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        load = os.getloadavg()[0]
+        runs = [measure(rows, folder) for rows in options.rows]
+    machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "load_before": round(load, 2)}
+    print(json.dumps({"machine": machine, "runs": runs}, indent=1, ensure_ascii=False))
+    print()
+    print(table(runs))
+
+
+if __name__ == "__main__":
+    main()
