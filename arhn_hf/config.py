@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from arhn_hf.records import VARIANTS, UsageError
-from arhn_hf.rules import Rules, option, validate
+from arhn_hf.rules import Rules, option, option_name, validate
 
 SOURCE, OUTPUT, JUDGE, CRITERIA, RANKING, GATES = "Source", "Output", "Judge", "Criteria", "Ranking", "Gates"
 TARGET_NAMES = ("tevatron", "flagembedding", "triplet", "n-tuple", "labeled-pair")
@@ -97,7 +97,11 @@ class RunConfig(Rules):
         for name in ("criterion", "filter_only"):
             value = getattr(self, name)
             if isinstance(value, Mapping):
-                value = tuple(f"{key}={one}" for key, one in value.items())
+                value = [f"{key}={one}" for key, one in value.items()]
+            if isinstance(value, str) or value is None:
+                value = [] if value is None else [value]
+            if not isinstance(value, (list, tuple)):
+                raise UsageError(f"{value!r} is not a list", where=option_name(name))
             object.__setattr__(self, name, tuple(value))
         validate(self)
         self.variant_names  # noqa: B018 - raises when the list is wrong
@@ -161,5 +165,12 @@ def read_yaml(path: str) -> dict[str, Any]:
         name = str(key).replace("-", "_")
         if name != "source" and name not in known:
             raise UsageError(f"unknown key {key!r}{suggestion(str(key), known)}", where=path)
-        values[name] = value
+        values[name] = _listed(value) if name != "source" and known[name].metadata["multiple"] else value
     return values
+
+
+def _listed(value: Any) -> Any:
+    """What YAML may hold for an option that can be given several times: a list, one value, or a mapping of `SUBSET: criterion`."""
+    if isinstance(value, Mapping):
+        return [f"{key}={one}" for key, one in value.items()]
+    return [] if value is None else [value] if isinstance(value, str) else value

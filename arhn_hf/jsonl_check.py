@@ -83,15 +83,15 @@ def _list_items(file: IO[bytes]) -> Iterator[tuple[int, Any]]:
 
 def _parse(line: bytes, *, first: bool) -> Any:
     try:
-        text = line.decode("utf-8-sig" if first else "utf-8")
+        text = line.decode("utf-8-sig" if first else "utf-8").rstrip(" \t\r\n")
     except UnicodeDecodeError as error:
         raise _Refused(f"not UTF-8 (byte 0x{line[error.start]:02x} at byte {error.start + 1})") from None
-    if not text.strip():
+    if not text:
         return _BLANK
     try:
         return json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
-        cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
+        cut = error.pos >= len(text) or error.msg.startswith("Unterminated")
         place = f"character {error.colno}" + (f" of line {error.lineno}" if error.lineno > 1 else "")
         kind = "JSON that is cut off" if cut else "not JSON"
         raise _Refused(f"{kind} ({error.msg.lower()} at {place})") from None

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 from functools import cache
-from typing import Any
 
 from arhn_hf.records import Row
 
 _SAMPLE = 1500  # code points looked at
 _LATIN_SHARE = 0.5
-
-
-@cache
-def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_pickled_model(MODEL_FILE, norm_probs=True)
+_MARGIN = 10.0  # nats by which another language must beat English
 
 
 def probably_english(row: Row) -> bool:
@@ -35,8 +28,11 @@ def probably_english(row: Row) -> bool:
         return True
     if sum(_latin(c) for c in letters) < _LATIN_SHARE * len(letters):
         return False
-    language, probability = _identifier().classify(text)
-    return bool(language == "en" or probability < 0.9)
+    import py3langid
+
+    ranked = py3langid.rank(text)
+    best, english = ranked[0][1], dict(ranked)["en"]
+    return bool(best - english < _MARGIN)
 
 
 @cache

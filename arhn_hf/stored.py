@@ -80,6 +80,10 @@ class StoredRun:
         only = tuple(subset for subset, about in recorded.items() if about["filter_only"])
         return Criteria((*criteria, *overrides), (*only, *filter_only), profile=False)
 
+    def lookup(self) -> StoredEvidence:
+        """The evidence by source cell."""
+        return StoredEvidence(self.evidence)
+
     def open(self, config: RunConfig, criteria: Criteria, monitor: Monitor) -> Inputs:
         """The source again. Raises `UsageError` if it is not the same data."""
         inputs = open_inputs(config, monitor, criteria)
@@ -99,7 +103,7 @@ class StoredRun:
             report=monitor.advance,
         )  # fmt: skip
         rows = maps.map("rows", index, transform, ROWS)
-        stored = StoredEvidence(self.evidence)
+        stored = self.lookup()
         monitor.begin("reading the evidence", len(rows))
         answers = maps.map("answers", rows, stored.make_answers(), ANSWERS)
         rankings = maps.map("rankings", rows, stored.make_rankings(), RANKINGS)

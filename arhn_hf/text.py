@@ -52,12 +52,11 @@ def near_duplicate_clusters(sets: Sequence[frozenset[str]], threshold: float) ->
 
     by_size = sorted((len(s), i) for i, s in enumerate(sets) if s)
     for a, (small, i) in enumerate(by_size):
-        limit = small / threshold
         for large, j in by_size[a + 1 :]:
-            if large > limit:
+            if small / large < threshold:
                 break
             shared = len(sets[i] & sets[j])
-            if shared >= threshold * (small + large - shared):
+            if shared / (small + large - shared) >= threshold:
                 first, second = root(i), root(j)
                 parent[max(first, second)] = min(first, second)
     return [root(i) for i in range(len(sets))]

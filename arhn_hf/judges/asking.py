@@ -47,15 +47,18 @@ class Asker:
         stored = self.store.get([key for key in keys if key not in self._waiting])
         self.counts.from_store += len(stored)
         mine: dict[bytes, asyncio.Future[Response]] = {}
+        unsent: list[tuple[bytes, Request]] = []
+        # Every key is known as waiting before the first await: identical requests join it instead of being sent again.
         for key, request in zip(keys, requests, strict=True):
             if key in stored or key in mine:
                 continue
             if key in self._waiting:
                 self.counts.joined += 1
-                mine[key] = self._waiting[key]
-                continue
-            # Known as waiting before the first await: an identical request joins it instead of being sent again.
-            mine[key] = self._waiting[key] = loop.create_future()
+            else:
+                self._waiting[key] = loop.create_future()
+                unsent.append((key, request))
+            mine[key] = self._waiting[key]
+        for key, request in unsent:
             await self._places.acquire()
             if self.stop.is_set():
                 raise Interrupted

@@ -13,10 +13,10 @@ from typing import Any
 from arhn_hf.engines.base import Response
 
 _FAILED = {"length": "cut_off", "refused": "refused", "content_filter": "refused", "error": "engine_error"}
-_THINK = re.compile(r"<think>.*?</think>", re.DOTALL)
+_THINK = re.compile(r".*</think>|<think>.*", re.DOTALL)  # the opening tag often stands in the prompt
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 _BRACKETED = re.compile(r"\[(\d{1,4})\]")
-_CHAIN = re.compile(r"\[?\d{1,4}\]?(?:\s*>\s*\[?\d{1,4}\]?)+")
+_CHAIN = re.compile(r"(?<!\d)\[?\d{1,4}\]?(?:\s*>\s*\[?\d{1,4}\]?)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _numbers(text: str) -> list[int] | None:
         return [int(n) for n in bracketed]
     for value in _json_values(text, "["):
         if isinstance(value, list) and len(value) == 1 and _number(value[0]) is not None:
-            return [int(value[0])]
+            return [n for n in map(_number, value) if n is not None]
     return None
 
 
@@ -104,7 +104,7 @@ def _json_values(text: str, opening: str) -> list[Any]:
     body = text.strip()
     try:
         return [json.loads(body)]
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     body = _THINK.sub("", text).strip()
     fence = _FENCE.search(body)
@@ -112,7 +112,7 @@ def _json_values(text: str, opening: str) -> list[Any]:
         if candidate:
             try:
                 return [json.loads(candidate)]
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
     values = []
     decoder = json.JSONDecoder()
@@ -121,7 +121,7 @@ def _json_values(text: str, opening: str) -> list[Any]:
         try:
             value, end = decoder.raw_decode(body, start)
             values.append(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             end = start + 1
         start = body.find(opening, end)
     return values

@@ -104,8 +104,10 @@ def decide(
         else _negative(i, answers[count + i], rankings[count + i], rankings, reference, state, treatment, rules, orders)
         for i, settled in enumerate(prepared.outcome)
     ]
+    # Only what earned a relabel itself is promoted, not a near-duplicate that may not be (no snippet, beyond the train length).
+    earned = [at if d.action == "relabel" else float("inf") for at, d in zip(best_first[count:], raw, strict=True)]
     _share_clusters(raw, prepared.cluster, best_first[count:])
-    _cap(raw, prepared.cluster, best_first[count:], rules)
+    _cap(raw, prepared.cluster, earned, rules)
 
     decisions = [Decision("positive", "original") for _ in range(count)]
     decisions[reference or 0] = Decision("reference", "first" if reference is None else "best_ranked")

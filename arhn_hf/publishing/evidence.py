@@ -109,7 +109,7 @@ class StoredEvidence:
         """The transform from `ROWS` to `ANSWERS` that reads the evidence instead of asking a judge."""
 
         def transform(table: pa.Table) -> pa.Table:
-            return answers_table([[_answer(one) for one in self._per_passage(value)] for value in table.to_pylist()])
+            return answers_table([[_answer(one) for one in self.of_row(value)] for value in table.to_pylist()])
 
         return transform
 
@@ -117,11 +117,12 @@ class StoredEvidence:
         """The transform from `ROWS` to `RANKINGS` that reads the evidence."""
 
         def transform(table: pa.Table) -> pa.Table:
-            return rankings_table([[_ranking(one) for one in self._per_passage(value)] for value in table.to_pylist()])
+            return rankings_table([[_ranking(one) for one in self.of_row(value)] for value in table.to_pylist()])
 
         return transform
 
-    def _per_passage(self, value: dict[str, Any]) -> list[dict[str, Any] | None]:
+    def of_row(self, value: dict[str, Any]) -> list[dict[str, Any] | None]:
+        """Evidence of one `ROWS` item's passages, positives first; `None` where there is none."""
         row = to_row(value)
         found = self.of(row.rows)
         return [found.get((p.cells[0].row, p.label, p.cells[0].position)) for p in row.passages]
