@@ -105,12 +105,12 @@ def _one_line(error: Exception) -> str:
 
 
 def _package(error: Exception) -> str:
-    """The package an error comes from: the Hub's client has used httpx, httpx2 and httpcore, and exports none of them."""
+    """The package an error comes from: the Hub's client has used httpx and httpx2, and exports neither."""
     return type(error).__module__.split(".")[0]
 
 
 def _config_names(options: dict[str, Any]) -> list[str]:
     try:
         return [str(n) for n in datasets.get_dataset_config_names(options["path"], revision=options.get("revision"))]
-    except Exception:  # the names only help: without them the message still says what is wrong
+    except Exception:  # noqa: BLE001 - the names only help: without them the message still says what is wrong
         return []

@@ -188,7 +188,7 @@ def _resolve(source: str, revision: str | None) -> str:
         raise UsageError(
             "no such file, folder or Hub dataset", where=source, hint="If it is private, log in (hf auth login)"
         ) from None
-    except Exception as error:  # whatever the network does: its texts may hold addresses nobody asked to see
+    except Exception as error:  # noqa: BLE001 - whatever the network does, its texts are not shown: they hold addresses
         raise ArhnError(
             f"no such file or folder, and the Hub did not answer ({type(error).__name__})",
             where=source,

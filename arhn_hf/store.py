@@ -25,8 +25,11 @@ _SCHEMA = (
     "finish_reason TEXT NOT NULL, usage TEXT NOT NULL, crc INTEGER NOT NULL)"
 )
 _META = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
-_INSERT = "INSERT OR IGNORE INTO responses (key, text, finish_reason, usage, crc) VALUES (?, ?, ?, ?, ?)"
-_GROUP = 4096
+_INSERT = "INSERT OR IGNORE INTO responses (key, text, finish_reason, usage, crc) VALUES "
+_VALUES = "(?, ?, ?, ?, ?)"
+_GROUP = 4096  # responses a commit, at most
+_STATEMENT = 256  # responses a statement: SQLite runs each without Python's lock, so the other threads work on meanwhile
+_WAL_PAGES = 8192  # pages in the WAL before they are copied into the file: each is copied once, not after every commit
 
 
 class StoreError(ArhnError):
@@ -124,13 +127,8 @@ class Store:
                 try:
                     connection = connection or _open(self.path)
                     with connection:
-                        connection.executemany(
-                            _INSERT,
-                            [
-                                (key, r.text, r.finish_reason, json.dumps(r.usage), _crc(r.text, r.finish_reason))
-                                for key, r, _, _ in items
-                            ],
-                        )
+                        for start in range(0, len(items), _STATEMENT):
+                            _insert(connection, [(key, r) for key, r, _, _ in items[start : start + _STATEMENT]])
                 except (sqlite3.Error, OSError, UnicodeEncodeError) as error:
                     self._failure = _store_error(self.path, error)
             tokens: dict[Callable[[list[Any]], None], list[Any]] = {}
@@ -155,7 +153,7 @@ class Store:
         with fresh:
             for key, text, finish_reason, usage, crc in _readable_rows(aside):
                 if isinstance(text, str) and isinstance(finish_reason, str) and _crc(text, finish_reason) == crc:
-                    fresh.execute(_INSERT, (key, text, finish_reason, usage, crc))
+                    fresh.execute(_INSERT + _VALUES, (key, text, finish_reason, usage, crc))
         kept = fresh.execute("SELECT count(*) FROM responses").fetchone()[0]
         fresh.close()
         self.notices.append(f"The store {self.path.name} was damaged: moved to {aside.name}, {kept} responses salvaged.")
@@ -165,10 +163,21 @@ def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint={_WAL_PAGES}")
     connection.execute(_SCHEMA)
     connection.execute(_META)
     connection.commit()
     return connection
+
+
+def _insert(connection: sqlite3.Connection, responses: Sequence[tuple[bytes, Response]]) -> None:
+    """One statement for many responses: `executemany` would take Python's lock back after every one of them."""
+    values = [
+        value
+        for key, r in responses
+        for value in (key, r.text, r.finish_reason, json.dumps(r.usage), _crc(r.text, r.finish_reason))
+    ]
+    connection.execute(_INSERT + ", ".join([_VALUES] * len(responses)), values)
 
 
 def _sound(path: Path) -> bool:
@@ -178,7 +187,7 @@ def _sound(path: Path) -> bool:
         try:
             row = connection.execute("SELECT value FROM meta WHERE name = 'clean'").fetchone()
             connection.execute("SELECT key, text, finish_reason, usage, crc FROM responses LIMIT 0").fetchall()
-            return row != ("damaged",) and connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+            return row != ("damaged",) and bool(connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
         finally:
             connection.close()
     except sqlite3.OperationalError as error:

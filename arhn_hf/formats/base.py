@@ -1,8 +1,8 @@
 """What every dataset schema must be able to do: recognise itself, read rows, shape refined rows, write them back.
 
 One file a schema; this one only names the contract. A format never judges and never decides: it turns source rows into
-`SourceRow` records and refined rows (`Placed`) back into an Arrow table, so that `refine`, `derive` and `check` share one
-pure way of shaping a variant.
+`SourceRow` records and refined rows (`Placed`) back into an Arrow table, so that `refine`, `derive` and `check` share
+one pure way of shaping a variant.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from arhn_hf.records import Document, OutRow, Placed, SourceRow
 class Format(ABC):
     """A dataset schema, bound to the columns of one dataset.
 
-    Class attributes: `name` (as in `--to` and `arhn.json`), `columns` (one line for error messages), `grouped` (rows of one
-    query are judged together), `file_type` (`parquet` or `jsonl`), `default_short_rows` (`drop` or `backfill`).
+    Class attributes: `name` (as in `--to` and `arhn.json`), `columns` (one line for error messages), `grouped` (rows of
+    one query are judged together), `file_type` (`parquet` or `jsonl`), `default_short_rows` (`drop` or `backfill`).
     """
 
     name: ClassVar[str]
@@ -49,7 +49,7 @@ class Format(ABC):
 
     @abstractmethod
     def emit(self, placed: Placed, row: int) -> list[OutRow]:
-        """The rows to write at source row `row` (one of `placed.rows`): its own, then, at the last one, the added ones."""
+        """The rows to write at source row `row` (one of `placed.rows`): its own, then, at the last, the added ones."""
 
     @abstractmethod
     def write(self, pool: pa.Table, rows: list[OutRow]) -> pa.Table:
@@ -66,10 +66,14 @@ class Target(ABC):
 
     @abstractmethod
     def features(self, source: dict[str, Any]) -> Features:
-        """The output features. `source` says what the source has: `{"query_id": bool, "subset": bool, "instruction": bool}`."""
+        """The output features.
+
+        `source` says what the source has, `{"query_id": bool, "subset": bool, "instruction": bool}`, and under
+        `"negatives"` how many negatives a row is to have (`--negatives`), if that is fixed.
+        """
 
     @abstractmethod
     def build(
         self, query: SourceRow, positives: list[Document], negatives: list[Document], count: int | None
     ) -> list[dict[str, Any]]:
-        """The output rows of one judged row. `count` is `--negatives` (n of an n-tuple); rows short of it are left out."""
+        """The output rows of one judged row; n-tuples with fewer than `count` (`--negatives`) are left out."""

@@ -53,6 +53,14 @@ def ground(snippet: str, title: str | None, text: str) -> Grounded | None:
     return None
 
 
+def _joins(before: str, char: str) -> bool:
+    """Whether NFKC may merge `char` with what stands before it: combining marks, Hangul letters, two-part vowels."""
+    if char < "\u0300":
+        return False
+    alone, together = (unicodedata.normalize("NFKC", one) for one in (char, before + char))
+    return bool(unicodedata.combining(alone[0])) or len(together) < len(unicodedata.normalize("NFKC", before)) + len(alone)
+
+
 def _fold(text: str) -> tuple[str, list[tuple[int, int]]]:
     """Text after NFKC, case, quote, hyphen and white-space folding, and for each of its characters the source span."""
     out: list[str] = []
@@ -61,9 +69,9 @@ def _fold(text: str) -> tuple[str, list[tuple[int, int]]]:
     i = 0
     while i < len(text):
         end = i + 1
-        while end < len(text) and unicodedata.combining(text[end]):
+        while end < len(text) and _joins(text[max(i, end - 2) : end], text[end]):
             end += 1
-        piece = unicodedata.normalize("NFKC", text[i:end]).casefold().translate(_TABLE)
+        piece = unicodedata.normalize("NFKC", text[i:end].translate(_TABLE)).casefold().translate(_TABLE)
         for char in piece:
             if char.isspace():
                 if space:

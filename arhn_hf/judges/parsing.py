@@ -114,7 +114,7 @@ def _json_values(text: str, opening: str) -> list[Any]:
                 return [json.loads(candidate)]
             except (ValueError, RecursionError):
                 continue
-    values = []
+    values: list[Any] = []
     decoder = json.JSONDecoder()
     start = body.find(opening)
     while start >= 0 and len(values) < 64:

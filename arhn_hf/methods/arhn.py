@@ -93,7 +93,8 @@ def decide(
         return [Decision("skipped", treatment.skip) for _ in range(total)]
     count = len(row.positives)
     state = positives_state(answers[:count])
-    if state == "none" and rules.no_answer_in_positives == "leave" and not treatment.not_english:
+    read = any(a.status != "not_judged" for a in answers[:count])  # not where no negative was left to judge
+    if read and state == "none" and rules.no_answer_in_positives == "leave" and not treatment.not_english:
         return [Decision("skipped", "row_left") for _ in range(total)]
 
     reference = reference_positive(row, rankings, rules)

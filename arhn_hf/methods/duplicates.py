@@ -50,9 +50,9 @@ def prepare(row: Row, rules: Rules, elsewhere: Callable[[Passage], bool] | None 
 
     open_ones = [i for i, settled in enumerate(outcome) if settled is None]
     if rules.max_negatives is not None and len(open_ones) > rules.max_negatives:
-        content = [text_sha256(row.negatives[i].title, row.negatives[i].text) for i in open_ones]
-        chooser = random.Random(f"{rules.seed}\0{row.query}\0{','.join(sorted(content))}")
-        kept = set(chooser.sample(open_ones, rules.max_negatives))
+        content = sorted((text_sha256(row.negatives[i].title, row.negatives[i].text), i) for i in open_ones)
+        chooser = random.Random(f"{rules.seed}\0{row.query}\0{','.join(digest for digest, _ in content)}")
+        kept = {i for _, i in chooser.sample(content, rules.max_negatives)}
         for i in open_ones:
             if i not in kept:
                 outcome[i] = ("skipped", "max_negatives")

@@ -10,6 +10,7 @@ import pyarrow as pa
 from arhn_hf.judges.base import Judge
 from arhn_hf.methods.duplicates import Prepared
 from arhn_hf.records import Answer, Row
+from arhn_hf.stages.maps import together
 from arhn_hf.stages.tables import answers_table, to_prepared, to_row
 
 
@@ -25,15 +26,16 @@ def wanted_passages(row: Row, prepared: Prepared, *, not_english: bool, criterio
 def make_answers(judge: Judge, report: Callable[[int], None]) -> Callable[[pa.Table], Awaitable[pa.Table]]:
     """The transform from a `ROWS` table to an `ANSWERS` table. `report` is called with the number of rows finished.
 
-    `Dataset.map` keeps up to 1,000 batches in flight; the asker's own limit bounds the requests.
+    All rows of a batch ask at once; the asker's own limit bounds what is with the engine.
     """
 
+    async def one(value: dict[str, Any]) -> list[Answer]:
+        answers = await _row_answers(judge, value)
+        report(1)
+        return answers
+
     async def transform(table: pa.Table) -> pa.Table:
-        records = []
-        for value in table.to_pylist():
-            records.append(await _row_answers(judge, value))
-            report(1)
-        return answers_table(records)
+        return answers_table(await together(one(value) for value in table.to_pylist()))
 
     return transform
 

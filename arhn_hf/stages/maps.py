@@ -6,19 +6,29 @@ Arrow out: no decoding and re-encoding through `Features`. Work files stay in th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import datasets
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset, are_progress_bars_disabled, concatenate_datasets, disable_progress_bars, enable_progress_bars
 from datasets.utils import logging as datasets_logging
 
 from arhn_hf.stages.tables import features
 
-PURE_BATCH = 200  # rows a batch in stages that only compute
-ASKING_BATCH = 8  # rows a batch in stages that await a judge: small, because 1,000 batches are in flight
+T = TypeVar("T")
+
+# Each batch becomes one record batch of its work file, and each of those costs some kilobytes of memory while the file is mapped:
+# small ones would make memory grow with the rows.
+PURE_BATCH = 1000  # rows a batch in stages that only compute
+ASKING_BATCH = 500  # rows a batch in stages that await a judge, at most
+_ASKING_PASSAGES = 2500  # passages a batch in stages that await a judge: fewer rows where rows are wide
+_BATCHES_AT_WORK = 8  # batches that await a judge at the same time: enough rows to keep any engine busy
 
 
 class Maps:
@@ -31,14 +41,52 @@ class Maps:
         self, name: str, rows: Dataset, transform: Callable[..., Any], schema: pa.Schema, *, batch: int = PURE_BATCH,
         with_indices: bool = False,
     ) -> Dataset:  # fmt: skip
-        """`transform` (sync or async, table → table of `schema`) over `rows`; the result holds the new columns only."""
+        """`transform` (sync or async, table → table of `schema`) over `rows`; the result holds the new columns only.
+
+        Memory is bounded: an asynchronous transform has at most `_BATCHES_AT_WORK` batches of about `_ASKING_PASSAGES` passages.
+        """
         if len(rows) == 0:
             return Dataset(schema.empty_table())
-        return rows.with_format("arrow").map(
-            transform, batched=True, batch_size=batch, with_indices=with_indices, features=features(schema),
-            remove_columns=rows.column_names, load_from_cache_file=False, new_fingerprint=f"{self._run}{name}",
-            cache_file_name=str(self._folder / f"{name}.arrow"), writer_batch_size=1000,
-        ).with_format(None)  # fmt: skip
+        if inspect.iscoroutinefunction(transform):
+            batch = min(batch, _rows_holding(_ASKING_PASSAGES, rows))
+        with _few_batches_at_work():
+            return rows.with_format("arrow").map(
+                transform, batched=True, batch_size=batch, with_indices=with_indices, features=features(schema),
+                remove_columns=rows.column_names, load_from_cache_file=False, new_fingerprint=f"{self._run}{name}",
+                cache_file_name=str(self._folder / f"{name}.arrow"), writer_batch_size=1000,
+            ).with_format(None)  # fmt: skip
+
+
+def _rows_holding(passages: int, rows: Dataset) -> int:
+    """How many rows hold about this many passages."""
+    held = sum(
+        pc.sum(pc.list_value_length(chunk)).as_py() or 0
+        for name in ("positives", "negatives")
+        for chunk in rows.data.column(name).chunks
+    )
+    return max(1, passages * len(rows) // max(1, held))
+
+
+@contextmanager
+def _few_batches_at_work() -> Iterator[None]:
+    """`datasets` keeps 1,000 asynchronous batches at work, so that they would have to be tiny; we ask for a few large ones."""
+    before = datasets.config.MAX_NUM_RUNNING_ASYNC_MAP_FUNCTIONS_IN_PARALLEL
+    datasets.config.MAX_NUM_RUNNING_ASYNC_MAP_FUNCTIONS_IN_PARALLEL = _BATCHES_AT_WORK
+    try:
+        yield
+    finally:
+        datasets.config.MAX_NUM_RUNNING_ASYNC_MAP_FUNCTIONS_IN_PARALLEL = before
+
+
+async def together(rows: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Every row of a batch at once. When one fails the others are stopped, as none of them can be used any more."""
+    tasks = [asyncio.ensure_future(row) for row in rows]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        raise
 
 
 def beside(*parts: Dataset) -> Dataset:

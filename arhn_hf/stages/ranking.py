@@ -11,6 +11,7 @@ from arhn_hf.judges.base import Judge
 from arhn_hf.methods.arhn import needs_ranking
 from arhn_hf.records import GROUNDED, Ranking
 from arhn_hf.rules import Rules
+from arhn_hf.stages.maps import together
 from arhn_hf.stages.tables import rankings_table, to_answers, to_prepared, to_row
 from arhn_hf.stages.treat import Treatments
 
@@ -20,12 +21,13 @@ def make_ranking(
 ) -> Callable[[pa.Table], Awaitable[pa.Table]]:
     """The transform from `ROWS` + `ANSWERS` to a `RANKINGS` table. `rank_all`: also rank passages without a snippet."""
 
+    async def one(value: dict[str, Any]) -> list[Ranking]:
+        rankings = await _row_rankings(judge, value, treatments, rules, rank_all)
+        report(1)
+        return rankings
+
     async def transform(table: pa.Table) -> pa.Table:
-        records = []
-        for value in table.to_pylist():
-            records.append(await _row_rankings(judge, value, treatments, rules, rank_all))
-            report(1)
-        return rankings_table(records)
+        return rankings_table(await together(one(value) for value in table.to_pylist()))
 
     return transform
 

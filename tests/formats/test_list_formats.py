@@ -11,8 +11,11 @@ from format_helpers import place, shape, table_of
 from arhn_hf.formats import detect
 from arhn_hf.records import Cell, Document, UsageError
 
-S, I, F = Value("string"), Value("int64"), Value("float64")
-N = lambda row, position: Cell(row, "negative", position)  # noqa: E731 - a table of cells reads better
+TEXT, INT, FLOAT = Value("string"), Value("int64"), Value("float64")
+
+
+def neg(row: int, position: int) -> Cell:
+    return Cell(row, "negative", position)
 
 
 def passage(key: str, **more: Any) -> dict[str, Any]:
@@ -26,13 +29,19 @@ def refine(rows: list[dict[str, Any]], features: Features | None = None, **decid
     written = shape(form, table, [place(form.read(table), [0], **decided)])
     written.validate(full=True)
     assert written.schema.equals(table.schema, check_metadata=True)
-    return written.to_pylist()
+    return list(written.to_pylist())
 
 
 def test_tevatron_reads_every_column_it_knows() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"query_id": 7, "query": "q", "subset": "nq", "positive_passages": [passage("p")], "negative_passages": []},
-        {"query_id": None, "query": None, "subset": None, "positive_passages": None, "negative_passages": [passage("n")]},
+        {
+            "query_id": None,
+            "query": None,
+            "subset": None,
+            "positive_passages": None,
+            "negative_passages": [passage("n")],
+        },
     ]
     table = table_of(rows)
     first, second = detect(Features.from_arrow_schema(table.schema)).read(table)
@@ -45,22 +54,36 @@ def test_tevatron_nested_fields_move_along() -> None:
     row = {
         "query": "q",
         "positive_passages": [passage("p", grade=3, tags=["a"])],
-        "negative_passages": [passage("n0", grade=0, tags=[]), passage("n1", grade=2, tags=None), passage("n2", grade=1, tags=[])],
+        "negative_passages": [
+            passage("n0", grade=0, tags=[]),
+            passage("n1", grade=2, tags=None),
+            passage("n2", grade=1, tags=[]),
+        ],
         "kept": "as it is",
     }
-    other = {"query": "r", "positive_passages": [], "negative_passages": [passage("d", grade=9, tags=["b"])], "kept": "not"}
-    [out] = refine([row, other], promote=[N(0, 1)], remove=[N(0, 2)], donors=[N(1, 0)])
+    other = {
+        "query": "r",
+        "positive_passages": [],
+        "negative_passages": [passage("d", grade=9, tags=["b"])],
+        "kept": "not",
+    }
+    [out] = refine([row, other], promote=[neg(0, 1)], remove=[neg(0, 2)], donors=[neg(1, 0)])
     assert out["positive_passages"] == [row["positive_passages"][0], row["negative_passages"][1]]
     assert out["negative_passages"] == [row["negative_passages"][0], other["negative_passages"][0]]
-    assert out["kept"] == "as it is" and out["query"] == "q"
+    assert out["kept"] == "as it is"
+    assert out["query"] == "q"
 
 
 def test_tevatron_fields_are_matched_by_name() -> None:
     features = Features(
         {
-            "query": S,
-            "positive_passages": List({"text": Value("large_string"), "docid": S, "rank": I, "meta": {"a": I, "b": S}}),
-            "negative_passages": List({"docid": I, "score": F, "meta": {"b": S, "c": S}, "rank": S, "text": S}),
+            "query": TEXT,
+            "positive_passages": List(
+                {"text": Value("large_string"), "docid": TEXT, "rank": INT, "meta": {"a": INT, "b": TEXT}}
+            ),
+            "negative_passages": List(
+                {"docid": INT, "score": FLOAT, "meta": {"b": TEXT, "c": TEXT}, "rank": TEXT, "text": TEXT}
+            ),
         }
     )
     negatives = [
@@ -68,7 +91,7 @@ def test_tevatron_fields_are_matched_by_name() -> None:
         {"docid": 5, "score": 0.5, "meta": None, "rank": "seven", "text": "n1"},
     ]
     row = {"query": "q", "positive_passages": [], "negative_passages": negatives}
-    [out] = refine([row], features, promote=[N(0, 0), N(0, 1)])
+    [out] = refine([row], features, promote=[neg(0, 0), neg(0, 1)])
     assert out["positive_passages"] == [
         {"text": "n0", "docid": "4", "rank": 7, "meta": {"a": None, "b": "x"}},
         {"text": "n1", "docid": "5", "rank": None, "meta": None},
@@ -77,23 +100,23 @@ def test_tevatron_fields_are_matched_by_name() -> None:
 
 
 def test_tevatron_old_layout_moves_every_list() -> None:
-    nested = {name: List(feature) for name, feature in {"docid": S, "text": S, "score": F}.items()}
-    features = Features({"query": S, "positive_passages": nested, "negative_passages": nested})
+    nested = {name: List(feature) for name, feature in {"docid": TEXT, "text": TEXT, "score": FLOAT}.items()}
+    features = Features({"query": TEXT, "positive_passages": nested, "negative_passages": nested})
     row = {
         "query": "q",
         "positive_passages": {"docid": ["p"], "text": ["P"], "score": [1.0]},
         "negative_passages": {"docid": ["a", "b"], "text": ["A", "B"], "score": None},
     }
-    [out] = refine([row], features, promote=[N(0, 1)])
+    [out] = refine([row], features, promote=[neg(0, 1)])
     assert out["positive_passages"] == {"docid": ["p", "b"], "text": ["P", "B"], "score": [1.0, None]}
     assert out["negative_passages"] == {"docid": ["a"], "text": ["A"], "score": None}
 
 
 def test_an_emptied_list_is_empty_and_a_null_one_can_be_filled() -> None:
     full = {"query": "q", "positive_passages": [passage("p")], "negative_passages": [passage("n")]}
-    assert refine([full], remove=[N(0, 0)])[0]["negative_passages"] == []
+    assert refine([full], remove=[neg(0, 0)])[0]["negative_passages"] == []
     null = {"query": "q", "positive_passages": [passage("p")], "negative_passages": None}
-    assert refine([null, full], donors=[N(1, 0)])[0]["negative_passages"] == [passage("n")]
+    assert refine([null, full], donors=[neg(1, 0)])[0]["negative_passages"] == [passage("n")]
 
 
 def test_flagembedding_scores_follow_their_passages() -> None:
@@ -102,7 +125,7 @@ def test_flagembedding_scores_follow_their_passages() -> None:
         "pos_id": ["i"], "neg_id": ["ia", "ib", "ic"], "prompt": "Find it", "type": "normal",
     }  # fmt: skip
     other = row | {"neg": ["d"], "neg_scores": [0.4], "neg_id": ["id"]}
-    [out] = refine([row, other], promote=[N(0, 2)], remove=[N(0, 0)], donors=[N(1, 0)])
+    [out] = refine([row, other], promote=[neg(0, 2)], remove=[neg(0, 0)], donors=[neg(1, 0)])
     assert (out["pos"], out["pos_scores"], out["pos_id"]) == (["p", "c"], [0.9, 0.3], ["i", "ic"])
     # The donor keeps its id; its score was for another query.
     assert (out["neg"], out["neg_scores"], out["neg_id"]) == (["b", "d"], [0.2, None], ["ib", "id"])
@@ -117,20 +140,20 @@ SCORES = {
 }
 
 
-@pytest.mark.parametrize("pos, neg, new_pos, new_neg", SCORES.values(), ids=list(SCORES))
-def test_flagembedding_with_some_scores(pos: Any, neg: Any, new_pos: Any, new_neg: Any) -> None:
+@pytest.mark.parametrize(("pos_scores", "neg_scores", "new_pos", "new_neg"), SCORES.values(), ids=list(SCORES))
+def test_flagembedding_with_some_scores(pos_scores: Any, neg_scores: Any, new_pos: Any, new_neg: Any) -> None:
     full = {"query": "r", "pos": ["r"], "neg": ["s"], "pos_scores": [0.5], "neg_scores": [0.5]}
-    row = {"query": "q", "pos": ["p"], "neg": ["a", "b"], "pos_scores": pos, "neg_scores": neg}
-    [out] = refine([row, full], promote=[N(0, 1)])
+    row = {"query": "q", "pos": ["p"], "neg": ["a", "b"], "pos_scores": pos_scores, "neg_scores": neg_scores}
+    [out] = refine([row, full], promote=[neg(0, 1)])
     assert (out["pos"], out["neg"]) == (["p", "b"], ["a"])
     assert (out["pos_scores"], out["neg_scores"]) == (new_pos, new_neg)
 
 
 def test_flagembedding_with_one_column_of_scores() -> None:
     row = {"query": "q", "pos": ["p"], "neg": ["a", "b"]}
-    [out] = refine([row | {"neg_scores": [0.1, 0.2]}], promote=[N(0, 0)])
+    [out] = refine([row | {"neg_scores": [0.1, 0.2]}], promote=[neg(0, 0)])
     assert out == {"query": "q", "pos": ["p", "a"], "neg": ["b"], "neg_scores": [0.2]}
-    [out] = refine([row | {"pos_scores": [0.9]}], promote=[N(0, 0)])
+    [out] = refine([row | {"pos_scores": [0.9]}], promote=[neg(0, 0)])
     assert out == {"query": "q", "pos": ["p", "a"], "neg": ["b"], "pos_scores": [0.9, None]}
 
 
@@ -154,7 +177,7 @@ def test_ids_are_read_from_the_corpus_and_written_as_ids() -> None:
     [read] = form.read(table)
     assert read.positives == [Document("a", "A", "ta")]
     assert read.negatives == [Document("b", None, "tb"), Document("lost", None, None), Document("c", "", "tc")]
-    written = shape(form, table, [place([read], [0], promote=[N(0, 2)], remove=[N(0, 0)])])
+    written = shape(form, table, [place([read], [0], promote=[neg(0, 2)], remove=[neg(0, 0)])])
     assert written.to_pylist() == [row | {"positive_document_ids": ["a", "c"], "negative_document_ids": ["lost"]}]
 
 

@@ -48,7 +48,8 @@ def test_real_files(name: str, tmp_path: Path) -> None:
     assert all(row.query and row.positives and all(d.text for d in row.positives + row.negatives) for row in rows)
 
     written = untouched(form, table)
-    assert written.schema.equals(table.schema, check_metadata=True) and written.to_pylist() == table.to_pylist()
+    assert written.schema.equals(table.schema, check_metadata=True)
+    assert written.to_pylist() == table.to_pylist()
 
     last = Cell(0, "negative", len(rows[0].negatives) - 1)
     moved = shape(form, table, [place(rows, [0], promote=[last])]).to_pylist()[0]

@@ -24,7 +24,7 @@ def built(name: str, query: SourceRow, source: dict[str, Any], count: int | None
     features = target.features(source)
     written = Dataset.from_list(rows, features=features)  # fails if rows and features disagree
     assert all(set(row) <= set(features) for row in rows)
-    return written.to_list()
+    return list(written.to_list())
 
 
 def test_tevatron() -> None:
@@ -58,9 +58,11 @@ def test_n_tuple_has_one_row_per_positive() -> None:
     assert [tuple(row.values()) for row in rows] == [("q", "Title P", "A", "B"), ("q", "R", "A", "B")]
     assert list(rows[0]) == ["anchor", "positive", "negative_1", "negative_2"]
     target = TARGETS["n-tuple"]()
-    assert target.build(QUERY, [P], [A, B, C], 4) == [] and target.build(QUERY, [P], [A, B, C], None) == []
+    assert target.build(QUERY, [P], [A, B, C], 4) == []
+    assert target.build(QUERY, [P], [A, B, C], None) == []
     assert len(target.features({})) == 2 + 7
-    assert target.needs_negatives and target.default_short_rows == "backfill"
+    assert target.needs_negatives
+    assert target.default_short_rows == "backfill"
 
 
 def test_labeled_pair_has_one_row_per_passage() -> None:

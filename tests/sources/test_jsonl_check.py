@@ -22,7 +22,10 @@ FAULTS = {
     "truth value for a number": (b'{"n": true}', "mixed types: n is a truth value, but a number in line 1"),
     "string for an object": (b'{"o": "t"}', "mixed types: o is a string, but an object in line 1"),
     "mixed in one line": (b'{"x": ["a", 1]}', "mixed types: x[] is a number, but a string in line 3"),
-    "cut off in a list": (b'{"query": "q", "pos": ["p"', "JSON that is cut off (expecting ',' delimiter at character 27)"),
+    "cut off in a list": (
+        b'{"query": "q", "pos": ["p"',
+        "JSON that is cut off (expecting ',' delimiter at character 27)",
+    ),
     "cut off in a string": (b'{"query": "q', "JSON that is cut off (unterminated string"),
     "no JSON": (b"query,pos,neg", "not JSON (expecting value at character 1)"),
     "two objects": (b'{"query": "a"} {"query": "b"}', "not JSON (extra data at character 16)"),
@@ -34,12 +37,15 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("line, why", FAULTS.values(), ids=list(FAULTS))
+@pytest.mark.parametrize(("line", "why"), FAULTS.values(), ids=list(FAULTS))
 def test_faults(line: bytes, why: str, tmp_path: Path) -> None:
-    for name, write in {"a.jsonl": Path.write_bytes, "a.jsonl.gz": lambda p, b: p.write_bytes(gzip.compress(b))}.items():
-        write(tmp_path / name, GOOD + b"\n" + line + b"\n" + GOOD)
+    content = GOOD + b"\n" + line + b"\n" + GOOD
+    (tmp_path / "a.jsonl").write_bytes(content)
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(content))
+    for name in ("a.jsonl", "a.jsonl.gz"):
         fault = first_fault(tmp_path / name)
-        assert fault is not None and fault.why.startswith(why)
+        assert fault is not None
+        assert fault.why.startswith(why)
         assert (fault.line, fault.unit) == (3, "line")
 
 
@@ -64,14 +70,16 @@ def test_items_of_a_list(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps([{"query": "a"}, {"query": 1}]))
     fault = first_fault(path)
-    assert fault is not None and (fault.line, fault.unit) == (2, "item")
+    assert fault is not None
+    assert (fault.line, fault.unit) == (2, "item")
     path.write_text('[{"query": "a"},\n{"query": ]')
     fault = first_fault(path)
-    assert fault is not None and "character 11 of line 2" in fault.why
+    assert fault is not None
+    assert "character 11 of line 2" in fault.why
 
 
 @pytest.mark.parametrize(
-    "content, otherwise",
+    ("content", "otherwise"),
     [(GOOD, True), (b"\n" + GOOD + b"\n\n", True), (GOOD * 2, False), (b" [\n{}\n]", True), (b"", True)],
 )
 def test_files_that_go_another_way(content: bytes, otherwise: bool, tmp_path: Path) -> None:
