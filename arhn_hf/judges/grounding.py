@@ -30,6 +30,8 @@ class Grounded:
 
 def ground(snippet: str, title: str | None, text: str) -> Grounded | None:
     """Where `snippet` stands in the passage (the text first, then the title), or `None` if nowhere."""
+    if not snippet.strip():
+        return None
     fields = [("text", text), *([("title", title)] if title else [])]
     for field, value in fields:
         start = value.find(snippet)
