@@ -5,6 +5,7 @@ Everything is derived again and compared value by value. A promise that cannot b
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ import pyarrow as pa
 from datasets import Dataset, load_dataset
 
 
+from arhn_hf.engines.base import canonical
 from arhn_hf.monitor import Monitor, run_in_thread
 from arhn_hf.pipeline import Judgement, decided
 from arhn_hf.publishing.evidence import EVIDENCE, in_order, make_evidence
+from arhn_hf.publishing.report import row_facts, variant_facts
 from arhn_hf.publishing.shaping import Shape
 from arhn_hf.publishing.summary import Summary, gates
 from arhn_hf.records import GROUNDED, UsageError
@@ -28,6 +31,7 @@ from arhn_hf.stages.tables import to_answers, to_row
 from arhn_hf.stored import StoredRun, open_run, read_parquet
 
 _EXAMPLES = 3
+_BESIDE = ("evidence_version", "arhn_hf", "run_id", "file_type", "results")  # what `run_id` is not a hash of
 
 
 @dataclass
@@ -80,15 +84,17 @@ def _check(
     shape = decided(inputs, judged, config, monitor, maps)
     again = maps.map("evidence", shape.rows, make_evidence(stored.judge_name), EVIDENCE)
     summary = Summary.of(stored.evidence)
+    variants = {name: _variant(stored, shape, name, scratch, monitor) for name in stored.lineage["variants"]}
+    written = {name: promise.checked for name, promise in variants.items()}
     promises = [
         _failures(stored, summary),
         Promise("no_request_paid_twice", ok=None),
         _evidence(stored, again),
         _snippets(shape),
-        *[_variant(stored, shape, variant, scratch, monitor) for variant in stored.lineage["variants"]],
+        *variants.values(),
+        _lineage(stored, shape, summary, written, inputs.index.source_rows),
         Promise("one_commit", ok=None),
     ]
-    written = {name: about["rows"] for name, about in stored.lineage["results"]["variants"].items()}
     recorded = {gate["name"]: gate["limit"] for gate in stored.lineage["results"]["gates"]}
     tested = gates(summary, {**recorded, **{key: value for key, value in limits.items() if value is not None}}, written)
     ok = all(p.ok is not False for p in promises) and all(gate["ok"] for gate in tested)
@@ -111,6 +117,26 @@ def _failures(stored: StoredRun, summary: Summary) -> Promise:
     clean = summary.count(label="negative", action="keep", answer_status=failed)
     if clean:
         promise.fail(f"{clean} negatives are kept as clean although their judgement failed", clean)
+    return promise
+
+
+def _lineage(stored: StoredRun, shape: Shape, summary: Summary, written: dict[str, int], source_rows: int) -> Promise:
+    """`arhn.json` tells the truth: its settings are those of its `run_id`, its results those that evidence and files give."""
+    promise = Promise("lineage_is_true")
+    results = stored.lineage["results"]
+    settings = {key: value for key, value in stored.lineage.items() if key not in _BESIDE}
+    limits = {gate["name"]: gate["limit"] for gate in results["gates"]}
+    facts = {
+        "run_id": (stored.lineage["run_id"], hashlib.sha256(canonical(settings)).hexdigest()[:16]),
+        "results.rows": (results["rows"], row_facts(shape.rows, source_rows)["rows"]),
+        "results.variants": (results["variants"], variant_facts(shape, written, tuple(written))),
+        "results.per_10_negatives": (results["per_10_negatives"], summary.per_10_negatives()),
+        "results.gates": (results["gates"], gates(summary, limits, written)),
+    }
+    for name, (said, found) in facts.items():
+        promise.checked += 1
+        if said != found:
+            promise.fail(f"arhn.json says {name} is {said}, should be {found}")
     return promise
 
 

@@ -60,7 +60,8 @@ class RunConfig(Rules):
         1024, "Requests sent and not yet stored, at most: what a crash can cost.", group=JUDGE, kind=int, minimum=1
     )
     criterion: tuple[str, ...] = option(
-        (), "What makes a passage of SUBSET relevant: question (answers it), claim (supports or refutes it) or skip.",
+        (), "What makes a passage of SUBSET relevant: question (answers it), claim (supports or refutes it) or skip. "
+        "An empty SUBSET means rows without one.",
         group=CRITERIA, multiple=True, metavar="SUBSET=CRITERION",
     )  # fmt: skip
     filter_only: tuple[str, ...] = option(
@@ -106,8 +107,8 @@ class RunConfig(Rules):
         validate(self)
         self.variant_names  # noqa: B018 - raises when the list is wrong
         for item in self.criterion:
-            subset, _, value = item.rpartition("=")
-            if not subset or value not in ("question", "claim", "skip"):
+            value = item.rpartition("=")[2]
+            if "=" not in item or value not in ("question", "claim", "skip"):
                 raise UsageError(f"{item!r} is not SUBSET=question, claim or skip", where="--criterion")
         if self.window_positives >= self.window_size:
             raise UsageError("leaves no room for candidates: it must be smaller than --window-size", where="--window-positives")
@@ -138,7 +139,10 @@ def option_fields(record: type = RunConfig) -> dict[str, Any]:
 
 def suggestion(key: str, known: Mapping[str, Any]) -> str:
     """`; did you mean 'x'?` for the nearest known name, or nothing."""
-    near = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
+    name = key.replace("-", "_")
+    if name.startswith("no_") and name[3:] in known:
+        return f"; did you mean '{name[3:]}: false'?"
+    near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -165,12 +169,26 @@ def read_yaml(path: str) -> dict[str, Any]:
         name = str(key).replace("-", "_")
         if name != "source" and name not in known:
             raise UsageError(f"unknown key {key!r}{suggestion(str(key), known)}", where=path)
-        values[name] = _listed(value) if name != "source" and known[name].metadata["multiple"] else value
+        meta = known[name].metadata if name != "source" else {"kind": str, "multiple": False}
+        if name == "variants" and isinstance(value, list):
+            value = ",".join(str(one) for one in value)
+        if not meta["multiple"] and not _fits(value, meta["kind"]):
+            raise UsageError(f"{value!r} is not {_KINDS[meta['kind']]}", where=f"{path}, {key}")
+        values[name] = _listed(value) if meta["multiple"] else value
     return values
+
+
+_KINDS = {str: "text (quotes make it one)", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _fits(value: Any, kind: type) -> bool:
+    if isinstance(value, bool):  # an int to Python, not to a person
+        return kind is bool
+    return value is None or isinstance(value, (int, float) if kind is float else kind)
 
 
 def _listed(value: Any) -> Any:
     """What YAML may hold for an option that can be given several times: a list, one value, or a mapping of `SUBSET: criterion`."""
     if isinstance(value, Mapping):
         return [f"{key}={one}" for key, one in value.items()]
-    return [] if value is None else [value] if isinstance(value, str) else value
+    return [] if value is None else [str(one) for one in value] if isinstance(value, list) else [str(value)]

@@ -11,7 +11,7 @@ from arhn_hf.pipeline import Judgement, RefineResult, write_out
 from arhn_hf.publishing.folder import OutputFolder
 from arhn_hf.records import UsageError
 from arhn_hf.stages.maps import Maps, beside, quiet_datasets
-from arhn_hf.stored import open_run, refuse_unjudged
+from arhn_hf.stored import open_run, refuse_other_criteria, refuse_unjudged
 
 
 def derive(directory: str | Path, output: str | Path, *, monitor: Monitor | None = None, **options: Any) -> RefineResult:
@@ -28,10 +28,10 @@ def derive(directory: str | Path, output: str | Path, *, monitor: Monitor | None
     def work() -> RefineResult:
         started = time.monotonic()
         with quiet_datasets(), OutputFolder(target) as opened:
-            opened.remember(settings={"derived": True}, status="running", source_path=None)
             stored = open_run(folder, opened.work / "evidence-cache")
-            criteria = stored.criteria(tuple(options.pop("criterion", ())), tuple(options.pop("filter_only", ())))
             config = stored.config(**{**options, "output": str(target)})
+            criteria = stored.criteria(config.criterion, config.filter_only)
+            refuse_other_criteria(stored.lineage["criteria"], criteria)
             inputs = stored.open(config, criteria, monitor)
             maps = Maps(opened.work, inputs.index.fingerprint[:16])
             rows, answers, rankings, treatments = stored.judgement(inputs, monitor, maps)

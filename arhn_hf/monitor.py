@@ -98,24 +98,29 @@ class Monitor:
 
 
 def run_in_thread(work: Callable[[], T], monitor: Monitor) -> T:
-    """Run `work` in a thread; its exception is raised here. Ctrl-C stops it within seconds and is raised again."""
+    """Run `work` in a thread; its exception is raised here. Ctrl-C stops it within seconds and is raised again.
+
+    An event of our own says that it has ended: before Python 3.13 a `join` that Ctrl-C breaks off takes the thread for ended.
+    """
     outcome: dict[str, Any] = {}
+    ended = threading.Event()
 
     def target() -> None:
         try:
             outcome["value"] = work()
         except BaseException as error:  # noqa: BLE001 - handed to the caller's thread, nothing is swallowed
             outcome["error"] = error
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=target, name="arhn-pipeline", daemon=True)
-    thread.start()
+    threading.Thread(target=target, name="arhn-pipeline", daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(_POLL)
+        while not ended.wait(_POLL):
             monitor.watch(monitor)
-    except KeyboardInterrupt:
+        monitor.watch(monitor)
+    except BaseException:  # Ctrl-C, or a display that broke: the run must not go on behind the caller's back
         monitor.interrupt()
-        thread.join(_GRACE)
+        ended.wait(_GRACE)
         raise
     if "error" in outcome:
         raise outcome["error"]

@@ -20,6 +20,7 @@ from arhn_hf.config import RunConfig
 from arhn_hf.inputs import open_inputs
 from arhn_hf.monitor import Monitor, run_in_thread
 from arhn_hf.pipeline import refuse_invalid
+from arhn_hf.publishing.report import unique_pairs
 from arhn_hf.report_head import head
 from arhn_hf.stages.answers import wanted_passages
 from arhn_hf.stages.maps import Maps, quiet_datasets
@@ -62,7 +63,7 @@ def _plan(config: RunConfig, monitor: Monitor, scratch: Path) -> dict[str, Any]:
         "columns": {name: str(feature) for name, feature in inputs.dataset.features.items()},
         "writes": {"format": (inputs.target or inputs.form).name, **inputs.format_lineage(), "variants": list(config.variant_names)},
         "rows": {"source": inputs.index.source_rows, "judged": len(rows), "invalid": counts["invalid"], "not_english": counts["not_english"]},
-        "passages": {key: counts[key] for key in ("positives", "negatives")},
+        "passages": {**{key: counts[key] for key in ("positives", "negatives")}, "unique_pairs": unique_pairs(rows)},
         "duplicates": counts["duplicates"], "near_duplicate_clusters": counts["clusters"], "invalid": counts["invalid_examples"],
         "subsets": {
             subset: {

@@ -17,7 +17,7 @@ from arhn_hf.criteria import Criteria
 from arhn_hf.inputs import Inputs, open_inputs
 from arhn_hf.methods.arhn import needs_ranking
 from arhn_hf.monitor import Monitor
-from arhn_hf.publishing.evidence import StoredEvidence, evidence_files
+from arhn_hf.publishing.evidence import EVIDENCE, EVIDENCE_VERSION, StoredEvidence, evidence_files
 from arhn_hf.publishing.folder import read_lineage
 from arhn_hf.records import UsageError
 from arhn_hf.rules import Rules
@@ -28,6 +28,9 @@ from arhn_hf.stages.tables import ANSWERS, RANKINGS, ROWS, to_answers, to_prepar
 from arhn_hf.stages.treat import Treatments, answerable_shares, subsets
 
 ENGLISH_ONLY = frozenset({"reader"})
+_SECTIONS = (
+    "run_id", "source", "sample", "format", "variants", "rules", "criteria", "ranking", "judges", "file_type", "results",
+)  # fmt: skip
 
 
 @dataclass
@@ -115,10 +118,18 @@ class StoredRun:
 def open_run(folder: Path, work: Path) -> StoredRun:
     """Open a finished folder; `work` is a scratch folder. Raises `UsageError` if it is not one, or its evidence is gone."""
     lineage = read_lineage(folder)
+    if lineage["evidence_version"] != EVIDENCE_VERSION:
+        version = lineage["evidence_version"]
+        raise UsageError(f"holds evidence of version {version!r}, this arhn-hf reads {EVIDENCE_VERSION}", where=str(folder))
+    if missing := [name for name in _SECTIONS if name not in lineage]:
+        raise UsageError(f"lacks {', '.join(missing)}", where=str(folder / "arhn.json"), hint="Refine again")
     files = evidence_files(folder)
     if not files:
         raise UsageError("has no evidence", where=str(folder), hint="Refine again")
-    return StoredRun(folder, lineage, read_parquet(files, work))
+    evidence = read_parquet(files, work)
+    if missing := [name for name in EVIDENCE.names if name not in evidence.column_names]:
+        raise UsageError(f"the evidence lacks the columns {', '.join(missing)}", where=str(files[0]), hint="Refine again")
+    return StoredRun(folder, lineage, evidence)
 
 
 def read_parquet(files: list[Path], work: Path) -> Dataset:
@@ -128,6 +139,17 @@ def read_parquet(files: list[Path], work: Path) -> Dataset:
     except Exception as error:
         raise UsageError(f"cannot be read ({' '.join(str(error).split())[:200]})", where=str(files[0])) from error
     return loaded
+
+
+def refuse_other_criteria(recorded: dict[str, Any], criteria: Criteria) -> None:
+    """Raise `UsageError` if a subset was judged by another criterion: its answers are to another question."""
+    for subset, about in recorded.items():
+        before, now = about["criterion"], criteria.criterion(subset)
+        if before != now and "skip" not in (before, now):
+            raise UsageError(
+                f"subset {subset!r} was judged by the criterion {before}, not {now}", where="--criterion",
+                hint="Run `arhn-hf refine` with these options: it asks for those only",
+            )  # fmt: skip
 
 
 def refuse_unjudged(rows: Dataset, treatments: Treatments, rules: Rules) -> None:

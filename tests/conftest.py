@@ -1,4 +1,4 @@
-"""Shared by all tests: no Hub, no progress bars, the sample's place, and skips that may not be skips (`ARHN_REQUIRE`)."""
+"""Shared by all tests: no Hub, no progress bars, the sample's place, and the real data beside it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,9 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
+from requiring import skip_or_fail  # noqa: E402 - found through the path above
+
 ROOT = Path(__file__).parent.parent
-
-
-def required(name: str) -> bool:
-    """Whether `ARHN_REQUIRE` names this extra: then its tests must run."""
-    return name in {part.strip() for part in os.environ.get("ARHN_REQUIRE", "").split(",")}
-
-
-def skip_or_fail(name: str, reason: str) -> None:
-    """Skip a test whose extra is missing, or fail it where `ARHN_REQUIRE` names the extra."""
-    if required(name):
-        pytest.fail(f"ARHN_REQUIRE names {name}, but {reason}")
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -74,20 +74,17 @@ def run(arguments: list[str] | None = None) -> NoReturn:
         if os.environ.get("_ARHN_HF_COMPLETE"):
             main.main(prog_name="arhn-hf", complete_var="_ARHN_HF_COMPLETE")
         code = main.main(args=words, prog_name="arhn-hf", standalone_mode=False) or 0
-    except click.exceptions.Abort:
-        code = 130
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        code = 2
     except click.ClickException as error:
-        where = None
-        hint = None
-        if isinstance(error, click.UsageError) and error.ctx is not None:
-            hint = f"Try '{error.ctx.command_path} --help'"
-        output.failure(command, UsageError(" ".join(error.format_message().split()).rstrip("."), where=where, hint=hint))
+        output.failure(command, _usage(error))
         code = 2
     except ArhnError as error:
         output.failure(command, error)
         code = error.exit_code
-    except KeyboardInterrupt as error:
-        code = 143 if isinstance(error, Terminated) else 130
+    except (KeyboardInterrupt, click.exceptions.Abort) as error:  # click turns the one into the other
+        code = 143 if isinstance(error, Terminated) or isinstance(error.__cause__, Terminated) else 130
         hint = "Run the same command again: it goes on where it stopped" if command == "refine" else None
         stopped = ArhnError("interrupted", hint=hint)
         stopped.exit_code = code
@@ -101,6 +98,21 @@ def run(arguments: list[str] | None = None) -> NoReturn:
         output.failure(command, _unexpected(error))
         code = 1
     sys.exit(code)
+
+
+def _usage(error: click.ClickException) -> UsageError:
+    """What click found wrong, with the option, environment variable or `--config` key that holds it."""
+    message, where = error.format_message(), None
+    ctx = error.ctx if isinstance(error, click.UsageError) else None
+    if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter) and ctx and error.param:
+        message, where = error.message, error.param.get_error_hint(ctx).split(" / ")[0].strip("'\"")
+        source = ctx.get_parameter_source(error.param.name or "")
+        if source is click.core.ParameterSource.ENVIRONMENT:
+            where = str(error.param.envvar)
+        elif source is click.core.ParameterSource.DEFAULT_MAP:
+            where = f"{ctx.meta.get('arhn_hf.config')}, {error.param.name}"
+    hint = f"Try '{ctx.command_path} --help'" if ctx else None
+    return UsageError(" ".join(message.split()).rstrip("."), where=where, hint=hint)
 
 
 def _unexpected(error: Exception) -> ArhnError:

@@ -96,6 +96,7 @@ def with_config(names: Iterable[str] | None = None) -> Callable[[click.Command],
 
 def _load_config(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
     if value:
+        ctx.meta["arhn_hf.config"] = value
         ctx.default_map = {**(ctx.default_map or {}), **read_yaml(value)}
 
 

@@ -39,7 +39,7 @@ class Output:
         """A rich console on stdout."""
         from rich.console import Console
 
-        return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        return Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
     def note(self, line: str) -> None:
         """A line on the way, to stderr."""

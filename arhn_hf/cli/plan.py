@@ -58,7 +58,11 @@ def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("rows", f"{rows['source']:,} in the source, {rows['judged']:,} judged together by query"),
         ("invalid rows", f"{rows['invalid']:,}" + (f" ({'; '.join(report['invalid'])})" if report["invalid"] else "")),
         ("not English", f"{rows['not_english']:,} rows"),
-        ("passages", f"{passages['positives']:,} positives, {passages['negatives']:,} negatives"),
+        (
+            "passages",
+            f"{passages['positives']:,} positives, {passages['negatives']:,} negatives; "
+            f"{passages['unique_pairs']:,} different pairs of query and passage",
+        ),
         ("leave unjudged", duplicates),
         ("near-duplicates", f"{report['near_duplicate_clusters']:,} clusters among the negatives of a row"),
         ("stage 1", f"{_number(first['requests'])} different requests, {_number(first['tokens'])} tokens ({first['tokenizer']})"),

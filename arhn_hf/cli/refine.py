@@ -34,9 +34,12 @@ def command(ctx: click.Context, as_json: bool, quiet: bool, verbose: bool, **val
     from arhn_hf.monitor import Monitor
     from arhn_hf.pipeline import run_refine
     from arhn_hf.publishing.report import public
+    from arhn_hf.records import UsageError
 
     output = Output("json" if as_json else "quiet" if quiet else "human", verbose)
     config = RunConfig.from_mapping(given(ctx, values))
+    if not config.source:  # said before an output folder is made
+        raise UsageError("no source given", hint="Name a Hub dataset, a folder or a file")
     with Progress(output) as progress:
         monitor = Monitor(watch=progress.watch)
         result = run_refine(config, monitor)

@@ -15,7 +15,8 @@ from arhn_hf.engines.base import Response
 _FAILED = {"length": "cut_off", "refused": "refused", "content_filter": "refused", "error": "engine_error"}
 _THINK = re.compile(r".*</think>|<think>.*", re.DOTALL)  # the opening tag often stands in the prompt
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
-_BRACKETED = re.compile(r"\[(\d{1,4})\]")
+_LIST_NUMBER = re.compile(r"(?<![\d\[])\d{1,4}[.)]\s+(?=\[)")  # the `2.` of `2. [17]` names no passage
+_BRACKETED = re.compile(r"\[\d{1,4}\](?:[\s,;]*\[\d{1,4}\])+")  # with words between, it quotes the passages
 _CHAIN = re.compile(r"(?<!\d)\[?\d{1,4}\]?(?:\s*>\s*\[?\d{1,4}\]?)+")
 
 
@@ -76,13 +77,10 @@ def _numbers(text: str) -> list[int] | None:
             numbers = [_number(item) for item in value]
             if all(n is not None for n in numbers):
                 return [n for n in numbers if n is not None]
-    body = _THINK.sub("", text)
-    chains = _CHAIN.findall(body)
-    if chains:
-        return [int(n) for n in re.findall(r"\d{1,4}", max(chains, key=len))]
-    bracketed = _BRACKETED.findall(body)
-    if len(bracketed) > 1:
-        return [int(n) for n in bracketed]
+    body = _LIST_NUMBER.sub("", _THINK.sub("", text))
+    runs = _CHAIN.findall(body) or _BRACKETED.findall(body)
+    if runs:
+        return [int(n) for n in re.findall(r"\d{1,4}", max(runs, key=len))]
     for value in _json_values(text, "["):
         if isinstance(value, list) and len(value) == 1 and _number(value[0]) is not None:
             return [n for n in map(_number, value) if n is not None]

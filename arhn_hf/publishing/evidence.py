@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset, Features
 
 from arhn_hf.records import VARIANTS, Answer, Placement, Ranking
+from arhn_hf.stages.flat import flat_passages, whole
 from arhn_hf.stages.tables import answers_table, rankings_table, to_row
 from arhn_hf.text import text_sha256
 
@@ -38,38 +40,51 @@ def evidence_features() -> Features:
     return Features.from_arrow_schema(EVIDENCE)
 
 
-def evidence_rows(value: dict[str, Any], judge: str) -> list[dict[str, Any]]:
-    """Evidence of one judged row: an item with the columns of all stages → one dict per source cell."""
-    row = to_row(value)
-    out = []
-    for i, passage in enumerate(row.passages):
-        answer, ranking, decision = value["answers"][i], value["rankings"][i], value["decisions"][i]
-        digest = text_sha256(passage.title, passage.text)
-        seen = answer["status"] not in ("not_judged", "invalid_row")
-        shared = {
-            "query_id": row.query_id, "subset": row.subset, "docid": passage.docid or digest, "label": passage.label,
-            "text_sha256": digest, "judge": judge if seen else None, "answer_status": answer["status"],
-            "snippet": answer["snippet"], "snippet_field": answer["field"], "snippet_start": answer["start"],
-            "snippet_end": answer["end"], "truncated": answer["truncated"], "answer_score": answer["score"],
-            "rank_status": ranking["status"], "rank": decision["rank"], "placements": ranking["placements"],
-            "votes_above": decision["votes_above"], "votes": decision["votes"], "action": decision["action"],
-            "reason": decision["reason"],
-            **{f"in_{name}": None if value[name] is None else value[name][i] for name in VARIANTS},
-        }  # fmt: skip
-        out += [{"row": cell.row, "position": cell.position, **shared} for cell in passage.cells]
-    return sorted(out, key=_order)
+def evidence_table(table: pa.Table, judge: str) -> pa.Table:
+    """Evidence of judged rows: a table with the columns of all stages → one row per source cell, sorted within each judged row.
+
+    Column by column, since a dataset has many more passages than rows.
+    """
+    passages = flat_passages(table)
+    answers, rankings, decisions = (whole(table[name]).flatten() for name in ("answers", "rankings", "decisions"))
+    digests = pa.array(
+        [text_sha256(*one) for one in zip(passages.title.to_pylist(), passages.text.to_pylist(), strict=True)], pa.string()
+    )
+    has_docid = pc.fill_null(pc.not_equal(passages.docid, ""), False)
+    status = pc.struct_field(answers, "status")
+    seen = pc.invert(pc.is_in(status, pa.array(["not_judged", "invalid_row"])))
+    columns = {
+        "query_id": whole(table["query_id"]).take(passages.owner), "subset": whole(table["subset"]).take(passages.owner),
+        "docid": pc.if_else(has_docid, passages.docid, digests), "label": passages.label, "text_sha256": digests,
+        "judge": pc.if_else(seen, pa.scalar(judge), pa.scalar(None, pa.string())), "answer_status": status,
+        **{name: pc.struct_field(answers, field) for name, field in _OF_ANSWER.items()},
+        "rank_status": pc.struct_field(rankings, "status"), "placements": pc.struct_field(rankings, "placements"),
+        **{name: pc.struct_field(decisions, name) for name in ("rank", "votes_above", "votes", "action", "reason")},
+        **{f"in_{name}": _flat_or_null(table[name], len(digests)) for name in VARIANTS},
+    }  # fmt: skip
+    cells = passages.cells()
+    per_passage = pa.table(columns).take(cells.passage)
+    for name, values in (("row", cells.row), ("position", cells.position)):
+        per_passage = per_passage.append_column(name, values)
+    return per_passage.select(EVIDENCE.names).cast(EVIDENCE)
 
 
-def _order(item: dict[str, Any]) -> tuple[int, bool, int]:
-    return item["row"], item["label"] != "positive", item["position"]
+_OF_ANSWER = {
+    "snippet": "snippet", "snippet_field": "field", "snippet_start": "start", "snippet_end": "end",
+    "truncated": "truncated", "answer_score": "score",
+}  # fmt: skip
+
+
+def _flat_or_null(column: pa.ChunkedArray, length: int) -> pa.Array:
+    """Places of a variant, or nulls if it is not written."""
+    return pa.nulls(length, pa.string()) if column.null_count else whole(column).flatten()
 
 
 def make_evidence(judge: str) -> Callable[[pa.Table], pa.Table]:
     """The batched transform from all stages' columns to an evidence table (more rows than it was given)."""
 
     def transform(table: pa.Table) -> pa.Table:
-        items = [item for value in table.to_pylist() for item in evidence_rows(value, judge)]
-        return pa.Table.from_pylist(items, schema=EVIDENCE)
+        return evidence_table(table, judge)
 
     return transform
 

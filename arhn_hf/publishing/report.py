@@ -7,6 +7,8 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
 from datasets import Dataset
 
 from arhn_hf.inputs import Inputs
@@ -17,8 +19,10 @@ from arhn_hf.publishing.folder import OutputFolder
 from arhn_hf.publishing.shaping import Shape
 from arhn_hf.publishing.summary import Summary, gates
 from arhn_hf.report_head import head
+from arhn_hf.stages.flat import flat_passages
 from arhn_hf.stages.treat import Treatments
 
+_BATCH = 1000
 _WHOLE_ROW = ("criterion_skip", "subset_untouched", "row_left")
 
 
@@ -89,8 +93,8 @@ def variant_facts(shape: Shape, written: dict[str, int], variants: tuple[str, ..
         left: Counter[int] = Counter()
         columns = [variant, f"{variant}_donors", "positives"]
         for batch in shape.rows.select_columns(columns).with_format("arrow").iter(1000):
-            originals = [len(one) for one in batch["positives"]]
-            donors = [len(one) for one in batch[f"{variant}_donors"]]
+            originals = pc.list_value_length(batch["positives"]).to_pylist()
+            donors = pc.list_value_length(batch[f"{variant}_donors"]).to_pylist()
             for where, count, extra in zip(batch[variant].to_pylist(), originals, donors, strict=True):
                 if "row_dropped" in where:
                     dropped += 1
@@ -110,29 +114,44 @@ def variant_facts(shape: Shape, written: dict[str, int], variants: tuple[str, ..
 def row_facts(rows: Dataset, source_rows: int) -> dict[str, Any]:
     """Source rows by what happened to them, and how many different (query, passage) pairs there are."""
     sampled = invalid = skipped = 0
-    digests = []
-    for batch in rows.select_columns(["rows", "query", "invalid", "decisions", "positives", "negatives"]).with_format("arrow").iter(500):
-        for value in batch.to_pylist():
-            size = len(value["rows"])
+    for batch in rows.select_columns(["rows", "invalid", "decisions"]).with_format("arrow").iter(_BATCH):
+        sizes = pc.list_value_length(batch["rows"]).to_pylist()
+        for size, reason, decisions in zip(sizes, batch["invalid"].to_pylist(), batch["decisions"].to_pylist(), strict=True):
             sampled += size
-            if value["invalid"] is not None:
+            if reason is not None:
                 invalid += size
-            elif value["decisions"][0]["reason"] in _WHOLE_ROW:
+            elif decisions[0]["reason"] in _WHOLE_ROW:
                 skipped += size
-            digests.append(_pair_digests(value))
-    unique = len(np.unique(np.concatenate(digests))) if digests else 0
     judged = sampled - invalid - skipped
     return {
         "rows": {"source": source_rows, "sampled": sampled, "judged": judged, "skipped": skipped, "invalid": invalid},
-        "unique_pairs": unique,
+        "unique_pairs": unique_pairs(rows),
     }  # fmt: skip
 
 
-def _pair_digests(value: dict[str, Any]) -> Any:
-    joined = b"".join(
-        hashlib.blake2b(
-            f"{value['query']}\0{p['title'] or ''}\0{p['text']}".encode("utf-8", "surrogatepass"), digest_size=8
-        ).digest()
-        for p in (*value["positives"], *value["negatives"])
-    )
+def unique_pairs(rows: Dataset) -> int:
+    """How many different (query, passage) pairs there are. Only rows that share their query can share a pair: the digests of the
+    others' pairs are counted batch by batch and forgotten."""
+    view = rows.with_format("arrow")
+    queries = [_digests(batch["query"].to_pylist()) for batch in view.select_columns(["query"]).iter(_BATCH)]
+    digest_of = np.concatenate(queries or [_digests([])])
+    names, counts = np.unique(digest_of, return_counts=True)
+    repeated = np.isin(digest_of, names[counts > 1])
+    count, start = 0, 0
+    shared = [_digests([])]
+    for batch in view.select_columns(["rows", "query", "positives", "negatives"]).iter(_BATCH):
+        passages = flat_passages(batch)
+        query = batch["query"].to_pylist()
+        texts = zip(passages.owner.tolist(), passages.title.to_pylist(), passages.text.to_pylist(), strict=True)
+        pairs = _digests([f"{query[owner]}\0{title or ''}\0{text}" for owner, title, text in texts])
+        again = repeated[start + passages.owner]
+        count += len(np.unique(pairs[~again]))
+        shared.append(pairs[again])
+        start += len(batch)
+    return count + len(np.unique(np.concatenate(shared)))
+
+
+def _digests(texts: list[str]) -> npt.NDArray[np.uint64]:
+    """64 bits of each text."""
+    joined = b"".join(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
     return np.frombuffer(joined, dtype=np.uint64)

@@ -15,7 +15,7 @@ from datasets import Dataset, Features
 
 from arhn_hf.formats.base import Format, Target
 from arhn_hf.records import Cell, Document, OutRow, Placed, Row, SourceRow
-from arhn_hf.stages.tables import to_row
+from arhn_hf.stages.tables import to_cells, to_row
 
 BATCH = 500
 
@@ -55,9 +55,11 @@ class Shape:
         """In the order of the source rows: what each row becomes, then, at a query's last row, what is added."""
         numbers, owners = self._source_order()
         view = self.source.with_format("arrow")
+        columns = ["rows", "positives", "negatives", "decisions", variant, f"{variant}_donors"]
+        decided = self.rows.select_columns(columns).with_format("arrow")
         for start in range(0, len(numbers), BATCH):
             part = [int(n) for n in numbers[start : start + BATCH]]
-            placed = self._placed([int(o) for o in owners[start : start + BATCH]], variant)
+            placed = self._placed(decided, [int(o) for o in owners[start : start + BATCH]], variant)
             kept: list[int] = []
             written: list[OutRow] = []
             order: list[tuple[bool, int]] = []
@@ -90,10 +92,9 @@ class Shape:
         order = np.argsort(numbers, kind="stable")
         return numbers[order], owners[order]
 
-    def _placed(self, owners: list[int], variant: str) -> dict[int, Placed | _Untouched | None]:
+    def _placed(self, decided: Dataset, owners: list[int], variant: str) -> dict[int, Placed | _Untouched | None]:
         unique = sorted(set(owners))
-        view = self.rows.with_format("arrow")
-        values = view[_compact(unique)].to_pylist()
+        values = decided[_compact(unique)].to_pylist()
         return {owner: _place(value, variant) for owner, value in zip(unique, values, strict=True)}
 
     def _write(self, view: Dataset, written: list[OutRow]) -> pa.Table:
@@ -157,25 +158,23 @@ def _place(value: dict[str, Any], variant: str) -> Placed | _Untouched | None:
     where = value[variant]
     if "row_dropped" in where:
         return None
-    row = to_row(value)
     donors = [Cell(d["row"], "negative", d["position"]) for d in value[f"{variant}_donors"]]
-    if not donors and all(spot == p.label for spot, p in zip(where, row.passages, strict=True)):
+    count, index = len(value["positives"]), value["rows"][0]
+    if not donors and where == ["positive"] * count + ["negative"] * (len(where) - count):
         return _Untouched()
-    count = len(row.positives)
-    new = [
-        (value["decisions"][count + i]["new_position"] or 0, p)
-        for i, p in enumerate(row.negatives)
-        if where[count + i] == "positive"
-    ]
-    new_positives = [p for _, p in sorted(new, key=lambda pair: (pair[0], pair[1].position))]
-    left = [p for i, p in enumerate(row.negatives) if where[count + i] == "negative"]
+    originals = to_cells(value["positives"], "positive", index)
+    negatives = to_cells(value["negatives"], "negative", index)
+    promoted = [i for i in range(len(negatives)) if where[count + i] == "positive"]
+    promoted.sort(key=lambda i: (value["decisions"][count + i]["new_position"] or 0, i))
+    new = [negatives[i] for i in promoted]
+    left = [cells for i, cells in enumerate(negatives) if where[count + i] == "negative"]
     return Placed(
-        rows=row.rows,
-        positives=[p.cells[0] for p in (*row.positives, *new_positives)],
-        negatives=[p.cells[0] for p in left],
-        new_positives=[p.cells[0] for p in new_positives],
-        promoted=frozenset(cell for p in new_positives for cell in p.cells),
-        left=frozenset(cell for p in left for cell in p.cells),
+        rows=value["rows"],
+        positives=[cells[0] for cells in (*originals, *new)],
+        negatives=[cells[0] for cells in left],
+        new_positives=[cells[0] for cells in new],
+        promoted=frozenset(cell for cells in new for cell in cells),
+        left=frozenset(cell for cells in left for cell in cells),
         donors=donors,
-        originals=frozenset(cell for p in row.positives for cell in p.cells),
+        originals=frozenset(cell for cells in originals for cell in cells),
     )

@@ -6,6 +6,7 @@ Nothing here needs a judge, so `plan`, `derive` and `check` run it as `refine` d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -27,6 +28,7 @@ def make_prepare(
 ) -> Callable[[pa.Table], pa.Table]:  # fmt: skip
     """The batched transform from an index table (`judged`, `rows`) to a `ROWS` table."""
     view = source.with_format("arrow")
+    criterion = cache(criteria.criterion)  # subsets are few, and finding a name's criterion normalises it
 
     def transform(table: pa.Table) -> pa.Table:
         judged, groups = table["judged"].to_pylist(), table["rows"].to_pylist()
@@ -38,7 +40,7 @@ def make_prepare(
             row = to_judged(group, read[start : start + len(group)], form)
             start += len(group)
             known = index.positives_elsewhere(i)
-            items.append(_prepared(row, rules, criteria, known, english_only=english_only, grouped=form.grouped))
+            items.append(_prepared(row, rules, criterion(row.subset), known, english_only=english_only, grouped=form.grouped))
         report(len(items))
         return pa.Table.from_pylist(items, schema=ROWS)
 
@@ -77,9 +79,8 @@ def _distinct(label: Label, numbers: list[int], lists: list[list[Document]], *, 
 
 
 def _prepared(
-    row: Row, rules: Rules, criteria: Criteria, known: frozenset[int], *, english_only: bool, grouped: bool
+    row: Row, rules: Rules, criterion: str, known: frozenset[int], *, english_only: bool, grouped: bool
 ) -> dict[str, Any]:
-    criterion = criteria.criterion(row.subset)
     settled: list[str | None] = [None] * len(row.negatives)
     cluster = [-1] * len(row.negatives)
     judged = row.invalid is None and criterion != "skip"

@@ -13,7 +13,7 @@ import pyarrow as pa
 from datasets import Features
 
 from arhn_hf.methods.duplicates import Prepared
-from arhn_hf.records import Answer, Cell, Decision, Passage, Placement, Ranking, Row
+from arhn_hf.records import Answer, Cell, Decision, Label, Passage, Placement, Ranking, Row
 
 _CELL = pa.struct([("row", pa.int64()), ("position", pa.int32())])
 _PASSAGE = pa.struct([("docid", pa.string()), ("title", pa.string()), ("text", pa.string()), ("cells", pa.list_(_CELL))])
@@ -74,16 +74,21 @@ def features(schema: pa.Schema) -> Features:
     return Features.from_arrow_schema(schema)
 
 
-def _passages(values: Sequence[dict[str, Any]], label: Any, index: int) -> list[Passage]:
+def to_cells(passages: Sequence[dict[str, Any]], label: Label, index: int) -> list[list[Cell]]:
+    """The source cells of each of a row's positives or negatives; `index` is the row's first source row."""
     return [
-        Passage(
-            label, position, value["title"], value["text"], value["docid"],
-            [Cell(index, label, position)]
-            if value["cells"] is None
-            else [Cell(cell["row"], label, cell["position"]) for cell in value["cells"]],
-        )
-        for position, value in enumerate(values)
-    ]  # fmt: skip
+        [Cell(index, label, position)]
+        if passage["cells"] is None
+        else [Cell(cell["row"], label, cell["position"]) for cell in passage["cells"]]
+        for position, passage in enumerate(passages)
+    ]
+
+
+def _passages(values: Sequence[dict[str, Any]], label: Label, index: int) -> list[Passage]:
+    return [
+        Passage(label, position, value["title"], value["text"], value["docid"], cells)
+        for position, (value, cells) in enumerate(zip(values, to_cells(values, label, index), strict=True))
+    ]
 
 
 def to_row(value: dict[str, Any]) -> Row:

@@ -25,6 +25,7 @@ class Treatments:
     ranks: bool
     answerable: Mapping[str, float] = field(default_factory=dict)
     subsets: frozenset[str] = frozenset()
+    _only_filters: dict[str | None, bool] = field(default_factory=dict)  # by subset: a look-up in the criteria normalises names
 
     @property
     def all_subsets(self) -> dict[str, float | None]:
@@ -46,7 +47,10 @@ class Treatments:
         elif self.answerable.get(value["subset"] or "", 1.0) < self.rules.min_answerable:
             skip = "subset_untouched"
         may = None
-        if self.criteria.only_filters(value["subset"]):
+        subset = value["subset"]
+        if subset not in self._only_filters:
+            self._only_filters[subset] = self.criteria.only_filters(subset)
+        if self._only_filters[subset]:
             may = "filter_only"
         elif not self.rules.relabel:
             may = "relabel_off"
