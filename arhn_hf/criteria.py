@@ -52,6 +52,12 @@ class Criteria:
         key = subset_key(subset)
         return bool(key) and key in _keys((*self.filter_only, *(_profile()["filter_only"] if self.profile else ())))
 
+    def unknown(self, occurring: Iterable[str]) -> list[str]:
+        """Subset names of the overrides that match none of the `occurring` ones."""
+        there = _keys(occurring)
+        named = [*(item.rpartition("=")[0] for item in self.overrides), *self.filter_only]
+        return [name for name in named if subset_key(name) not in there]
+
 
 def _keys(names: Iterable[str]) -> set[str]:
     return {subset_key(name) for name in names}

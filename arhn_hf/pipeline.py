@@ -21,7 +21,8 @@ from arhn_hf.judges.base import Judge
 from arhn_hf.judges.opening import open_judge
 from arhn_hf.monitor import Monitor, run_in_thread
 from arhn_hf.publishing.evidence import EVIDENCE, in_order, make_evidence
-from arhn_hf.publishing.folder import OutputFolder
+from arhn_hf.publishing.card import refuse_broken_card
+from arhn_hf.publishing.folder import OutputFolder, refuse_foreign
 from arhn_hf.publishing.lineage import lineage, rules_in_force
 from arhn_hf.publishing.report import finish
 from arhn_hf.publishing.shaping import Shape
@@ -87,16 +88,23 @@ def run_refine(config: RunConfig, monitor: Monitor, factory: JudgeFactory = open
     """`refine` with a validated configuration; `factory` opens the judge."""
 
     def work() -> RefineResult:
-        with quiet_datasets(), OutputFolder(Path(config.output)) as folder:
-            return _refine(config, monitor, factory, folder)
+        with quiet_datasets():
+            started = time.monotonic()
+            output = Path(config.output)
+            refuse_foreign(output)  # what can be refused is refused before a folder is made
+            refuse_broken_card(output)
+            inputs = open_inputs(config, monitor)
+            with OutputFolder(output) as folder:
+                return _refine(inputs, monitor, factory, folder, started)
 
     return run_in_thread(work, monitor)
 
 
-def _refine(config: RunConfig, monitor: Monitor, factory: JudgeFactory, folder: OutputFolder) -> RefineResult:
-    started = time.monotonic()
+def _refine(
+    inputs: Inputs, monitor: Monitor, factory: JudgeFactory, folder: OutputFolder, started: float
+) -> RefineResult:
+    config = inputs.config
     monitor.log = folder.memory / "run.jsonl"
-    inputs = open_inputs(config, monitor)
     _announce(folder, config, inputs, monitor)
     store = Store(Path(config.store) if config.store else folder.memory / "store.sqlite")
     try:
@@ -152,6 +160,8 @@ def prepared_rows(inputs: Inputs, monitor: Monitor, maps: Maps, *, english_only:
     rows = maps.map("rows", index, transform, ROWS)
     if inputs.config.strict:
         refuse_invalid(rows)
+    for name in inputs.criteria.unknown(subsets(rows)):
+        monitor.notice(f"No row taken belongs to subset {name!r}: the option that names it changes nothing.")
     return rows
 
 
@@ -229,6 +239,8 @@ def criteria_lineage(inputs: Inputs, treatments: Treatments) -> dict[str, Any]:
 def _announce(folder: OutputFolder, config: RunConfig, inputs: Inputs, monitor: Monitor) -> None:
     """Say what an existing folder held, then remember this run (the source's local path stays in the private memory)."""
     settings = {key: value for key, value in vars(config).items() if key not in ("output", "fresh", "strict")}
+    if config.corpus and Path(config.corpus).exists():
+        settings["corpus"] = str(Path(config.corpus).resolve())
     before = folder.state()
     if before and before.get("settings") != _plain(settings):
         held = "a finished" if before.get("status") == "finished" else "an unfinished"

@@ -23,7 +23,7 @@ arhn-hf check refined --source examples/hard-negatives --json
 @click.argument("directory", type=click.Path(exists=True, file_okay=False))
 @click.option("--source", help="Where the source is now, if it moved.")
 @click.pass_context
-def command(ctx: click.Context, directory: str, source: str | None, as_json: bool, quiet: bool, verbose: bool, **values: Any) -> int:
+def command(ctx: click.Context, /, directory: str, source: str | None, as_json: bool, quiet: bool, verbose: bool, **values: Any) -> int:
     """Prove the promises and gates of DIRECTORY from the outside; exit 3 if one fails.
 
     Everything is derived again from the source and the evidence and compared with the files, value by value.

@@ -20,7 +20,7 @@ arhn-hf plan rlhn/default-680K --sample 10000 --json
 @click.command("plan", cls=GroupedCommand, examples=EXAMPLES)
 @click.argument("source", required=False)
 @click.pass_context
-def command(ctx: click.Context, as_json: bool, quiet: bool, verbose: bool, **values: Any) -> int:
+def command(ctx: click.Context, /, as_json: bool, quiet: bool, verbose: bool, **values: Any) -> int:
     """Say what refining SOURCE would find and cost; takes the options of `refine` and sends nothing."""
     from rich.table import Table
     from rich.text import Text

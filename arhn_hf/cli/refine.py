@@ -22,7 +22,7 @@ arhn-hf refine my-data --config run.yaml --criterion my-claims=claim
 @click.command("refine", cls=GroupedCommand, examples=EXAMPLES)
 @click.argument("source", required=False)
 @click.pass_context
-def command(ctx: click.Context, as_json: bool, quiet: bool, verbose: bool, **values: Any) -> int:
+def command(ctx: click.Context, /, as_json: bool, quiet: bool, verbose: bool, **values: Any) -> int:
     """Refine SOURCE: find false and ambiguous negatives, write cleaned variants with evidence for every passage.
 
     SOURCE is a Hub dataset id, a folder that `load_dataset` reads, or a jsonl or parquet file with queries, positives and hard

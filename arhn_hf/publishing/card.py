@@ -38,6 +38,13 @@ def render_card(document: dict[str, Any], summary: Summary, folder: Path) -> str
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n{body.lstrip()}"
 
 
+def refuse_broken_card(folder: Path) -> None:
+    """Raise now, before anything is judged, what `render_card` would raise at the end."""
+    existing = folder / "README.md"
+    if existing.is_file():
+        split_card(existing.read_text(encoding="utf-8"))
+
+
 def split_card(text: str) -> tuple[dict[str, Any], str]:
     """YAML head and body of a card. Raises `ArhnError` for YAML that cannot be read."""
     match = re.match(r"\A---\s*\n(.*?)\n---\s*(?:\n|\Z)", text, re.DOTALL)
@@ -87,7 +94,7 @@ def _section(document: dict[str, Any], summary: Summary) -> str:
     )
     folder_name = "path/to/this/folder"
     loading = "\n".join(
-        ["from datasets import load_dataset", *(f'{v} = load_dataset("{folder_name}", "{v}", split="train")' for v in document["variants"])]
+        ["from datasets import load_dataset", *(f'load_dataset("{folder_name}", "{v}", split="train")' for v in document["variants"])]
     )
     source = document["source"]
     template = Template((resource_folder("dataset_cards") / "card.md").read_text(encoding="utf-8"))

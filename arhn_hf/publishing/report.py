@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from arhn_hf.inputs import Inputs
-from arhn_hf.judges.asking import Counts
-from arhn_hf.monitor import Monitor
+from arhn_hf.monitor import Counts, Monitor
 from arhn_hf.publishing.card import render_card
 from arhn_hf.publishing.folder import OutputFolder
 from arhn_hf.publishing.shaping import Shape

@@ -206,14 +206,6 @@ def test_refine_inside_a_running_event_loop(source: Path, tmp_path: Path) -> Non
     go(source, tmp_path / "whole")
     assert folder_bytes(tmp_path / "out") == folder_bytes(tmp_path / "whole")
 
-    async def twice() -> None:
-        for _ in range(2):
-            await cell(again)
-
-    again = ScriptedEngine()
-    with pytest.raises(RuntimeError, match="shutdown"):
-        again.close()
-        again._pool.submit(int)
     again = ScriptedEngine()
     asyncio.run(cell(again))
     assert again.count == 0
