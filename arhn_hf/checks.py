@@ -5,6 +5,8 @@ Everything is derived again and compared value by value. A promise that cannot b
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import json
 import tempfile
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from datasets import Dataset, load_dataset
 
 
@@ -209,12 +212,15 @@ def _variant(stored: StoredRun, shape: Shape, variant: str, scratch: Path, monit
 
 def _read_variant(files: list[Path], shape: Shape, cache: Path) -> Dataset:
     if shape.file_type == "parquet":
+        with contextlib.suppress(pa.ArrowException):  # what cannot be read is said by `read_parquet`; `datasets` reads no empty file
+            if not any(pq.ParquetFile(f).metadata.num_rows for f in files):
+                return Dataset(pq.read_table(files[0]))
         return read_parquet(files, cache)
     if not any(f.stat().st_size for f in files):
         return Dataset(shape.features().arrow_schema.empty_table())
     try:
         return load_dataset(
-            "json", data_files=[str(f) for f in files], split="train", cache_dir=str(cache), features=shape.features()
+            "json", data_files=[glob.escape(str(f)) for f in files], split="train", cache_dir=str(cache), features=shape.features()
         )
     except Exception as error:
         raise UsageError(f"cannot be read ({' '.join(str(error).split())[:200]})", where=str(files[0])) from error

@@ -174,6 +174,8 @@ def read_yaml(path: str) -> dict[str, Any]:
             value = ",".join(str(one) for one in value)
         if not meta["multiple"] and not _fits(value, meta["kind"]):
             raise UsageError(f"{value!r} is not {_KINDS[meta['kind']]}", where=f"{path}, {key}")
+        if isinstance(value, Mapping) and name != "criterion":
+            raise UsageError(f"{value!r} is not a list", where=f"{path}, {option_name(name)}")
         values[name] = _listed(value) if meta["multiple"] else value
     return values
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,6 +67,12 @@ class Monitor:
         self.done += rows
         self.check()
 
+    def decided(self, actions: Sequence[str]) -> None:
+        """A row finished in this stage with these actions."""
+        self.relabeled += actions.count("relabel")
+        self.filtered += actions.count("filter")
+        self.advance(1)
+
     @property
     def sent_in_stage(self) -> int:
         """Requests sent since this stage began."""
@@ -100,7 +106,8 @@ class Monitor:
 def run_in_thread(work: Callable[[], T], monitor: Monitor) -> T:
     """Run `work` in a thread; its exception is raised here. Ctrl-C stops it within seconds and is raised again.
 
-    An event of our own says that it has ended: before Python 3.13 a `join` that Ctrl-C breaks off takes the thread for ended.
+    An event of our own says that it has ended: before Python 3.13 a `join` that Ctrl-C breaks off takes the thread for
+    ended.
     """
     outcome: dict[str, Any] = {}
     ended = threading.Event()

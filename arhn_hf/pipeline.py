@@ -139,7 +139,8 @@ def ask_judge(inputs: Inputs, judge: Judge, monitor: Monitor, maps: Maps) -> Jud
         )
     monitor.begin("ranking", len(rows))
     rank = make_ranking(
-        judge, treatments, config, rank_all=config.rank_candidates == "all", report=monitor.advance
+        judge, treatments, config, rank_all=config.rank_candidates == "all",
+        report=lambda decisions: monitor.decided([d.action for d in decisions]),
     )
     rankings = maps.map("rankings", beside(rows, answers), rank, RANKINGS, batch=ASKING_BATCH)
     ranking = {

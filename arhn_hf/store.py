@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
+import shutil
 import sqlite3
 import threading
 import zlib
@@ -30,14 +31,15 @@ _VALUES = "(?, ?, ?, ?, ?)"
 _GROUP = 4096  # responses a commit, at most
 _STATEMENT = 256  # responses a statement: SQLite runs each without Python's lock, so the other threads work on meanwhile
 _WAL_PAGES = 8192  # pages in the WAL before they are copied into the file: each is copied once, not after every commit
+_SHARED_MEMORY = 65_536  # bytes: SQLite makes its file 32 KiB at a time
 
 
 class StoreError(ArhnError):
     """The store cannot be read or written: the run ends with exit 1, and what was committed stays."""
 
 
-def _crc(text: str, finish_reason: str) -> int:
-    return zlib.crc32(f"{finish_reason}\0{text}".encode("utf-8", "surrogatepass"))
+def _crc(key: Any, text: Any, finish_reason: Any, usage: Any) -> int:
+    return zlib.crc32(f"{key!r}\0{finish_reason}\0{usage}\0{text}".encode("utf-8", "surrogatepass"))
 
 
 class Store:
@@ -80,11 +82,11 @@ class Store:
         try:
             rows = self._reader.execute(sql, keys).fetchall()
         except sqlite3.Error as error:
-            self._mark = "damaged"
+            self._mark = self._mark if "locked" in str(error) else "damaged"
             raise _store_error(self.path, error) from error
         found = {}
         for key, text, finish_reason, usage, crc in rows:
-            if _crc(text, finish_reason) != crc:
+            if _crc(key, text, finish_reason, usage) != crc:
                 self._mark = "damaged"
                 raise StoreError("a stored response is damaged", where=str(self.path), hint="Run again: it will be salvaged")
             found[key] = Response(text, finish_reason, json.loads(usage))
@@ -140,22 +142,27 @@ class Store:
             connection.close()
 
     def _salvage(self) -> None:
-        """Move a damaged file aside and copy every row that still reads and still matches its checksum."""
+        """Copy every row that still reads and matches its checksum into a new file, which then takes the damaged one's place.
+
+        In that order, so that whoever is killed meanwhile, or runs out of disk, finds the damaged file where it was.
+        """
         number = 1
         while (aside := self.path.with_name(f"{self.path.name}.damaged-{number}")).exists():
             number += 1
-        for suffix in ("-wal", "-shm"):
-            extra = self.path.with_name(self.path.name + suffix)
-            if extra.exists():
-                extra.rename(aside.with_name(aside.name + suffix))
-        self.path.rename(aside)
-        fresh = _open(self.path)
+        whole = self.path.with_name(f"{self.path.name}.salvaged")
+        for suffix in ("", "-wal", "-shm"):
+            whole.with_name(whole.name + suffix).unlink(missing_ok=True)
+        fresh = _open(whole)
         with fresh:
-            for key, text, finish_reason, usage, crc in _readable_rows(aside):
-                if isinstance(text, str) and isinstance(finish_reason, str) and _crc(text, finish_reason) == crc:
-                    fresh.execute(_INSERT + _VALUES, (key, text, finish_reason, usage, crc))
+            for row in _readable_rows(self.path):
+                fresh.execute(_INSERT + _VALUES, row)
         kept = fresh.execute("SELECT count(*) FROM responses").fetchone()[0]
         fresh.close()
+        for suffix in ("-wal", "-shm", ""):
+            part = self.path.with_name(self.path.name + suffix)
+            if part.exists():
+                part.rename(aside.with_name(aside.name + suffix))
+        whole.rename(self.path)
         self.notices.append(f"The store {self.path.name} was damaged: moved to {aside.name}, {kept} responses salvaged.")
 
 
@@ -175,7 +182,8 @@ def _insert(connection: sqlite3.Connection, responses: Sequence[tuple[bytes, Res
     values = [
         value
         for key, r in responses
-        for value in (key, r.text, r.finish_reason, json.dumps(r.usage), _crc(r.text, r.finish_reason))
+        for usage in (json.dumps(r.usage),)
+        for value in (key, r.text, r.finish_reason, usage, _crc(key, r.text, r.finish_reason, usage))
     ]
     connection.execute(_INSERT + ", ".join([_VALUES] * len(responses)), values)
 
@@ -199,28 +207,29 @@ def _sound(path: Path) -> bool:
 
 
 def _readable_rows(path: Path) -> Iterator[tuple[Any, ...]]:
-    """Rows of a damaged file: forwards by id until it breaks, then backwards from the end until it breaks."""
-    columns = "SELECT id, key, text, finish_reason, usage, crc FROM responses ORDER BY id"
-    seen = 0
-    for order in ("", " DESC"):
+    """Rows of a damaged file that match their checksum, by id; a hole is jumped over in growing steps."""
+    after, step = 0, 1
+    while step < 1 << 40:
         try:
-            connection = sqlite3.connect(path)
-            connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
-            with contextlib.closing(connection):
-                for row in connection.execute(columns + order):
-                    if order and row[0] <= seen:
-                        return
-                    seen = max(seen, row[0]) if not order else seen
-                    yield row[1:]
-                if not order:
-                    return
+            with contextlib.closing(sqlite3.connect(path)) as connection:
+                connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+                connection.execute("PRAGMA writable_schema=ON")  # else SQLite reads nothing of a file that was cut short
+                columns = "SELECT id, key, text, finish_reason, usage, crc FROM responses WHERE id > ? ORDER BY id"
+                for number, *row, crc in connection.execute(columns, (after,)):
+                    if _crc(*row) == crc:
+                        after, step = number, 1
+                        yield (*row, crc)
+                return
         except sqlite3.DatabaseError:
-            continue
+            after, step = after + step, step * 2
 
 
 def _store_error(path: Path, error: Exception) -> StoreError:
     text = str(error)
     full = "full" in text or "No space" in text
+    if "I/O error" in text:  # what SQLite says when there is no room left for its shared memory
+        with contextlib.suppress(OSError):
+            full = shutil.disk_usage(path.parent).free < _SHARED_MEMORY
     hint = (
         "Free some space and run the same command again: it goes on where it stopped"
         if full

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from datasets import Dataset, load_dataset
 
 from arhn_hf.config import RunConfig
 from arhn_hf.criteria import Criteria
+from arhn_hf.formats import FORMATS, TARGETS
 from arhn_hf.inputs import Inputs, open_inputs
 from arhn_hf.methods.arhn import needs_ranking
 from arhn_hf.monitor import Monitor
@@ -67,6 +69,9 @@ class StoredRun:
         }  # fmt: skip
         if not values["source"] and source["kind"] == "hub":
             values["source"] = source["id"]
+        shaped = TARGETS[form["to"]] if form["to"] else FORMATS[source["format"]]
+        if overrides.get("to") and form["short_rows"] == shaped.default_short_rows:
+            values["short_rows"] = None  # the default of the schema it is converted to
         values.update({key: value for key, value in overrides.items() if value is not None})
         if "seed" in overrides and sample and overrides["seed"] not in (None, sample["seed"]):
             raise UsageError("the sample was chosen by another seed", where="--seed", hint="Run `arhn-hf refine` with that seed")
@@ -135,7 +140,7 @@ def open_run(folder: Path, work: Path) -> StoredRun:
 def read_parquet(files: list[Path], work: Path) -> Dataset:
     """Parquet files as one dataset, through a cache of their own. Raises `UsageError` for a file that cannot be read."""
     try:
-        loaded = load_dataset("parquet", data_files=[str(f) for f in files], split="train", cache_dir=str(work))
+        loaded = load_dataset("parquet", data_files=[glob.escape(str(f)) for f in files], split="train", cache_dir=str(work))
     except Exception as error:
         raise UsageError(f"cannot be read ({' '.join(str(error).split())[:200]})", where=str(files[0])) from error
     return loaded

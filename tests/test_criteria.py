@@ -8,10 +8,13 @@ from arhn_hf.criteria import Criteria, subset_key
 
 DEFAULTS = [
     ("arguana", "skip", False), ("ArguAna", "skip", False), ("scidocsrr", "skip", False), ("SciDocs-RR", "skip", False),
-    ("quora_duplicates", "skip", False), ("Quora-Duplicates", "skip", False), ("StackOverflowDupQuestions", "skip", False),
-    ("AskUbuntuDupQuestions", "skip", False), ("all-nli", "skip", False), ("AllNLI", "skip", False), ("SNLI", "skip", False),
+    ("quora_duplicates", "skip", False), ("Quora-Duplicates", "skip", False),
+     ("StackOverflowDupQuestions", "skip", False),
+    ("AskUbuntuDupQuestions", "skip", False), ("all-nli", "skip", False), ("AllNLI", "skip", False),
+     ("SNLI", "skip", False),
     ("STS-B", "skip", False), ("STSBenchmark", "skip", False), ("sts12", "skip", False),
-    ("fever", "claim", True), ("FEVER", "claim", True), ("climate-fever", "claim", True), ("Climate_FEVER", "claim", True),
+    ("fever", "claim", True), ("FEVER", "claim", True), ("climate-fever", "claim", True),
+     ("Climate_FEVER", "claim", True),
     ("climatefever", "claim", True), ("claims", "claim", False),
     ("hotpotqa", "question", True), ("HotpotQA", "question", True), ("hotpot_qa", "question", True),
     ("msmarco", "question", False), ("nq", "question", False), ("", "question", False), (None, "question", False),
@@ -49,3 +52,9 @@ def test_without_the_profile_only_overrides_count() -> None:
     criteria = Criteria(("x=claim",), ("y",), profile=False)
     assert [criteria.criterion(name) for name in ("x", "fever", "arguana", None)] == ["claim", *["question"] * 3]
     assert [criteria.only_filters(name) for name in ("y", "fever", None)] == [True, False, False]
+
+
+def test_rows_without_a_subset_are_named_by_nothing() -> None:
+    criteria = Criteria(("=claim",))
+    assert [criteria.criterion(name) for name in (None, "", "msmarco")] == ["claim", "claim", "question"]
+    assert not Criteria(filter_only=("msmarco",)).only_filters(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -27,7 +28,9 @@ def key(i: int) -> bytes:
 
 
 def response(i: int) -> Response:
-    return Response(f'{{"answer": "number {i} é 👍"}}' + "x" * (i % 7) * 40, "stop" if i % 5 else "length", {"prompt": i})
+    return Response(
+        f'{{"answer": "number {i} é 👍"}}' + "x" * (i % 7) * 40, "stop" if i % 5 else "length", {"prompt": i}
+    )
 
 
 def put_all(store: Store, numbers: list[int] | range, make: Callable[[int], Response] = response) -> list[Any]:
@@ -89,7 +92,9 @@ def test_put_then_get(path: Path) -> None:
     again.close()
 
 
-@pytest.mark.parametrize("text", ["", "\0", "a\0b", "é👍🏽\u202e", "\r\n", "x" * 300_000, "\ufeff", "'; DROP TABLE responses; --"])
+@pytest.mark.parametrize(
+    "text", ["", "\0", "a\0b", "é👍🏽\u202e", "\r\n", "x" * 300_000, "\ufeff", "'; DROP TABLE responses; --"]
+)
 def test_any_text_comes_back(path: Path, text: str) -> None:
     store = Store(path)
     put_all(store, [1], lambda i: Response(text, "stop", {"a": 1}))
@@ -99,15 +104,16 @@ def test_any_text_comes_back(path: Path, text: str) -> None:
     store.close()
 
 
-@pytest.mark.xfail(strict=True, reason="SQLite refuses a lone surrogate: one such reply ends the run, and every resumed one")
-def test_a_lone_surrogate_comes_back(path: Path) -> None:
+def test_a_text_that_sqlite_refuses_is_told_not_swallowed(path: Path) -> None:
+    """Askers replace lone surrogates before they put anything; whoever does not is told."""
     store = Store(path)
-    put_all(store, [1], lambda i: Response("half an emoji: \ud83d"))
-    try:
-        assert store.failure is None
-        assert store.get([key(1)])[key(1)].text == "half an emoji: \ud83d"
-    finally:
-        store.close()
+    put_all(store, [1])
+    assert put_all(store, [2], lambda i: Response("half an emoji: \ud83d")) == [[2]]
+    assert isinstance(store.failure, StoreError)
+    store.close()
+    store = Store(path)
+    assert (store.notices, len(store)) == ([], 1)
+    store.close()
 
 
 def test_the_first_response_of_a_key_stays(path: Path) -> None:
@@ -126,7 +132,9 @@ def test_done_is_called_after_the_commit_with_everything_once(path: Path) -> Non
 
     def done(tokens: list[Any]) -> None:
         reader = sqlite3.connect(path)
-        seen.extend(reader.execute("SELECT count(*) FROM responses WHERE key = ?", (key(i),)).fetchone()[0] == 1 for i in tokens)
+        seen.extend(
+            reader.execute("SELECT count(*) FROM responses WHERE key = ?", (key(i),)).fetchone()[0] == 1 for i in tokens
+        )
         reader.close()
         if len(seen) == 300:
             finished.set()
@@ -359,6 +367,37 @@ def test_damage_again_is_moved_aside_again(path: Path) -> None:
     assert damaged_files(path) == ["store.sqlite.damaged-1", "store.sqlite.damaged-2"]
 
 
+def test_a_salvage_that_is_interrupted_is_done_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import arhn_hf.store as module
+
+    filled(path, 2000)
+    os.truncate(path, path.stat().st_size - 4096)
+    plain = module._readable_rows
+
+    def interrupted(file: Path) -> Iterator[tuple[Any, ...]]:
+        for number, row in enumerate(plain(file)):
+            if number == 300:
+                raise KeyboardInterrupt
+            yield row
+
+    monkeypatch.setattr(module, "_readable_rows", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Store(path)
+    assert damaged_files(path) == []
+    monkeypatch.setattr(module, "_readable_rows", plain)
+    check_healed(path, 1900, 2000)
+
+
+def test_two_holes_cost_only_what_was_in_them(path: Path) -> None:
+    filled(path, 4000)
+    content = bytearray(path.read_bytes())
+    for at in (0.35, 0.75):
+        page = int(len(content) * at) // 4096
+        content[page * 4096 : (page + 1) * 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+    check_healed(path, 3700, 4000)
+
+
 def test_a_torn_write_ahead_log_loses_only_its_end(path: Path) -> None:
     """As after a power cut: the main file and a log whose last pages are garbage."""
     store = filled(path, 300, close=False)
@@ -409,15 +448,13 @@ def test_random_damage_never_returns_a_wrong_response_and_always_heals(path: Pat
 # ---- a full disk
 
 
-def fill_up(store: Store, limit: int = 200_000) -> tuple[int, int]:
-    """Put big responses until writing fails: how many were committed, how many tried."""
-    committed = 0
+def fill_up(store: Store, limit: int = 200_000) -> int:
+    """Put big responses until writing fails: how many were committed."""
     for i in range(limit):
         groups = put_all(store, [i], lambda n: Response("y" * 20_000 + str(n)))
         assert groups == [[i]], "whoever waits is told, also of a failure"
         if store.failure is not None:
-            return committed, i + 1
-        committed += 1
+            return i
     pytest.fail("the disk never filled up")
 
 
@@ -433,13 +470,13 @@ def test_a_full_disk_keeps_what_was_committed(path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(module, "_open", small)
     store = Store(path)
-    committed, tried = fill_up(store)
+    committed = fill_up(store)
     failure = store.failure
     assert failure is not None
     assert failure.exit_code == 1
     assert "the disk is full" in str(failure)
     assert "run the same command again" in str(failure)
-    assert tried == committed + 1 > 10
+    assert committed > 10
     assert put_all(store, [999_999]) == [[999_999]], "later ones fail at once, and are told"
     store.close()
     monkeypatch.setattr(module, "_open", plain)
@@ -457,7 +494,9 @@ def small_disk() -> Iterator[Path]:
     if not sys.platform.startswith("linux") or os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("only root on Linux can mount a small file system")
     folder = Path(tempfile.mkdtemp(prefix="arhn-small-"))
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, text=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         folder.rmdir()
         pytest.skip(f"a small file system cannot be mounted here ({done.stderr.strip()})")
@@ -469,19 +508,14 @@ def small_disk() -> Iterator[Path]:
 def test_a_really_full_disk(small_disk: Path) -> None:
     path = small_disk / "store.sqlite"
     store = Store(path)
-    committed, _ = fill_up(store)
+    committed = fill_up(store)
     assert "the disk is full" in str(store.failure)
     store.close()
     ballast = small_disk / "ballast"
-    try:
-        with ballast.open("wb") as file:
-            file.write(b"x" * 4_000_000)
-    except OSError:
-        pass
-    try:
+    with contextlib.suppress(OSError), ballast.open("wb") as file:
+        file.write(b"x" * 4_000_000)
+    with contextlib.suppress(StoreError):  # it may open, where a page was left
         Store(path).close()
-    except StoreError as error:
-        assert "the disk is full" in str(error)
     ballast.unlink()
     subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
     store = Store(path)
@@ -511,7 +545,9 @@ def test_a_path_that_cannot_hold_a_store(tmp_path: Path, kind: str) -> None:
 def test_a_locked_store_is_not_taken_for_a_damaged_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(path, 5)
     plain = sqlite3.connect
-    monkeypatch.setattr("arhn_hf.store.sqlite3.connect", lambda *args, **options: plain(*args, **{**options, "timeout": 0.2}))
+    monkeypatch.setattr(
+        "arhn_hf.store.sqlite3.connect", lambda *args, **options: plain(*args, **{**options, "timeout": 0.2})
+    )
     holder = plain(path)
     holder.execute("PRAGMA locking_mode = EXCLUSIVE")
     holder.execute("BEGIN EXCLUSIVE")

@@ -84,7 +84,10 @@ def test_a_similarity_equal_to_the_threshold_counts_whatever_the_fraction(hundre
 
 
 @settings(max_examples=150, deadline=None, database=None)
-@given(st.lists(st.frozensets(st.integers(0, 9).map(str), max_size=8), max_size=9), st.sampled_from([0.5, 0.6, 0.8, 0.9, 1.0]))
+@given(
+    st.lists(st.frozensets(st.integers(0, 9).map(str), max_size=8), max_size=9),
+    st.sampled_from([0.5, 0.6, 0.8, 0.9, 1.0]),
+)
 def test_clusters_are_the_connected_components(sets: list[frozenset[str]], threshold: float) -> None:
     group = list(range(len(sets)))
     for i, j in combinations(range(len(sets)), 2):

@@ -10,18 +10,19 @@ from arhn_hf.variants import PLACES, missing_negatives, place
 
 # action | reasons | combined, relabel, filter of a passage that was a negative
 TABLE = """
-skipped   | invalid_row criterion_skip subset_untouched row_left                                      | negative negative negative
-reference | best_ranked first                                                                         | positive positive positive
-positive  | original                                                                                  | positive positive positive
-duplicate | equals_positive equals_positive_elsewhere near_positive near_new_positive                 | removed  removed  removed
-skipped   | max_negatives                                                                             | removed  removed  removed
-undecided | not_english answer_failed not_wholly_seen                                                 | negative negative negative
-undecided | ranking_failed positives_failed                                                           | negative negative removed
-relabel   | above_reference                                                                           | positive positive removed
-filter    | over_cap ambiguous_row                                                                    | removed  removed  removed
-filter    | below_reference orders_disagree filter_only relabel_off no_answer_in_positives beyond_train_length | removed negative removed
-filter    | not_ranked                                                                                | null     null     removed
-keep      | no_answer                                                                                 | negative negative negative
+skipped   | invalid_row criterion_skip subset_untouched row_left                      | negative negative negative
+reference | best_ranked first                                                         | positive positive positive
+positive  | original                                                                  | positive positive positive
+duplicate | equals_positive equals_positive_elsewhere near_positive near_new_positive | removed  removed  removed
+skipped   | max_negatives                                                             | removed  removed  removed
+undecided | not_english answer_failed not_wholly_seen                                 | negative negative negative
+undecided | ranking_failed positives_failed                                           | negative negative removed
+relabel   | above_reference                                                           | positive positive removed
+filter    | over_cap ambiguous_row                                                    | removed  removed  removed
+filter    | below_reference orders_disagree filter_only relabel_off                   | removed  negative removed
+filter    | no_answer_in_positives beyond_train_length                                | removed  negative removed
+filter    | not_ranked                                                                | null     null     removed
+keep      | no_answer                                                                 | negative negative negative
 """
 ROWS = [
     (action.strip(), reason, [None if one == "null" else one for one in places.split()])

@@ -31,7 +31,8 @@ def test_a_list_that_fits_is_one_window() -> None:
 def test_orders_come_with_their_reverses() -> None:
     windows = cut(numbered(2, 8), [0, 1], list(range(2, 10)), size=20, orders=5, seed=1)
     shown = [w.items for w in windows]
-    assert shown[1] == shown[0][::-1] and shown[3] == shown[2][::-1]
+    assert shown[1] == shown[0][::-1]
+    assert shown[3] == shown[2][::-1]
     assert len({*shown}) == 5
 
 
@@ -58,13 +59,16 @@ def test_the_reference_has_no_fixed_place() -> None:
     for i in range(300):
         for window in cut(numbered(1, 4, f"query {i}"), [0], [1, 2, 3, 4], size=5, orders=2, seed=1):
             places[window.order, window.items.index(0)] += 1
-    assert len(places) == 10 and min(places.values()) > 30
+    assert len(places) == 10
+    assert min(places.values()) > 30
 
 
 @st.composite
 def rows(draw: st.DrawFn) -> tuple[Row, list[int], list[int], int, int]:
     positives, negatives = draw(st.integers(1, 5)), draw(st.integers(0, 30))
-    texts = draw(st.lists(st.text(max_size=4), min_size=positives + negatives, max_size=positives + negatives, unique=True))
+    texts = draw(
+        st.lists(st.text(max_size=4), min_size=positives + negatives, max_size=positives + negatives, unique=True)
+    )
     row = make_row(texts[:positives], texts[positives:])
     shown = list(range(draw(st.integers(1, positives))))
     every = list(range(positives, positives + negatives))
@@ -82,7 +86,8 @@ def test_cut_covers_each_candidate_once_per_order(case: tuple[Row, list[int], li
         assert sorted(inside) == sorted(candidates)
     held: dict[int, set[frozenset[int]]] = {}
     for w in windows:
-        assert len(w.items) <= size and len(set(w.items)) == len(w.items)
+        assert len(w.items) <= size
+        assert len(set(w.items)) == len(w.items)
         assert set(positives) <= set(w.items)
         held.setdefault(w.window, set()).add(frozenset(w.items))
     assert all(len(one) == 1 for one in held.values()), "the orders of a window hold the same passages"

@@ -67,6 +67,9 @@ def run(arguments: list[str] | None = None) -> NoReturn:
     """Entry point of `arhn-hf`: runs a command and exits with its code."""
     words = sys.argv[1:] if arguments is None else arguments
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal of another encoding shows a question mark, not a traceback
+            stream.reconfigure(errors="replace")
     command = next((word for word in words if word in COMMANDS), "arhn-hf")
     output = Output("json" if "--json" in words else "quiet" if {"-q", "--quiet"} & set(words) else "human")
     code = 0
@@ -78,7 +81,7 @@ def run(arguments: list[str] | None = None) -> NoReturn:
         error.show()
         code = 2
     except click.ClickException as error:
-        output.failure(command, _usage(error))
+        output.failure(command, _usage(error, command))
         code = 2
     except ArhnError as error:
         output.failure(command, error)
@@ -100,7 +103,7 @@ def run(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
-def _usage(error: click.ClickException) -> UsageError:
+def _usage(error: click.ClickException, command: str) -> UsageError:
     """What click found wrong, with the option, environment variable or `--config` key that holds it."""
     message, where = error.format_message(), None
     ctx = error.ctx if isinstance(error, click.UsageError) else None
@@ -111,7 +114,7 @@ def _usage(error: click.ClickException) -> UsageError:
             where = str(error.param.envvar)
         elif source is click.core.ParameterSource.DEFAULT_MAP:
             where = f"{ctx.meta.get('arhn_hf.config')}, {error.param.name}"
-    hint = f"Try '{ctx.command_path} --help'" if ctx else None
+    hint = f"Try '{ctx.command_path if ctx else f'arhn-hf {command}'} --help'"
     return UsageError(" ".join(message.split()).rstrip("."), where=where, hint=hint)
 
 

@@ -23,7 +23,7 @@ STATUS = {0: "done", 1: "failed", 2: "usage", 3: "gate"}
 def harmless(text: Any) -> str:
     """Text without control characters, terminal escapes or direction overrides; each becomes U+FFFD, line breaks a space."""
     return "".join(
-        " " if c in "\n\r\t" else "\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c != "\u200d" else c
+        " " if c in "\n\r\t\u2028\u2029" else "\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c != "\u200d" else c
         for c in str(text)
     )
 
@@ -49,7 +49,7 @@ class Output:
     def result(self, report: dict[str, Any], human: Sequence[Any] = ()) -> None:
         """The command's outcome: `report` as JSON, or the rich renderables in `human`."""
         if self.mode == "json":
-            print(json.dumps(report, ensure_ascii=False), flush=True)
+            print(json.dumps(report), flush=True)  # ASCII: no terminal escape of the data's, no encoding to fail
         elif self.mode == "human":
             console = self.console
             for item in human:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -81,6 +82,10 @@ def _gates(gates: list[dict[str, Any]]) -> Text | None:
 def _loading(report: dict[str, Any]) -> Text:
     folder = harmless(report["output"])
     lines = [f"Written to {folder} in {report['seconds']:.1f} s. Load it:"]
-    lines += [f'  load_dataset("{folder}", "{name}", split="train")' for name in (*report["variants"], "evidence")]
+    lines += [f'  load_dataset("{folder}", "{name}", split="train")' for name in report["variants"]]
+    if any(any((Path(report["output"]) / name).glob("*.jsonl")) for name in report["variants"]):
+        lines.append(f'  load_dataset("parquet", data_files="{folder}/evidence/*.parquet", split="train")')
+    else:
+        lines.append(f'  load_dataset("{folder}", "evidence", split="train")')
     lines.append(f"Look at single decisions: arhn-hf show {folder} --action relabel")
     return Text("\n".join(lines))

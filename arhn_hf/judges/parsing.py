@@ -99,19 +99,17 @@ def _number(item: Any) -> int | None:
 
 def _json_values(text: str, opening: str) -> list[Any]:
     """JSON values that stand in the text: the whole of it, a code fence, or whatever decodes from an opening bracket on."""
-    body = text.strip()
-    try:
-        return [json.loads(body)]
-    except (ValueError, RecursionError):
-        pass
+    wanted = dict if opening == "{" else list
     body = _THINK.sub("", text).strip()
     fence = _FENCE.search(body)
-    for candidate in (body, fence.group(1) if fence else None):
+    for candidate in (text.strip(), body, fence.group(1) if fence else None):
         if candidate:
             try:
-                return [json.loads(candidate)]
+                value = json.loads(candidate)
             except (ValueError, RecursionError):
                 continue
+            if isinstance(value, wanted):
+                return [value]
     values: list[Any] = []
     decoder = json.JSONDecoder()
     start = body.find(opening)
@@ -119,7 +117,9 @@ def _json_values(text: str, opening: str) -> list[Any]:
         try:
             value, end = decoder.raw_decode(body, start)
             values.append(value)
-        except (ValueError, RecursionError):
+        except RecursionError:  # nothing but opening brackets: trying each of them would take seconds
+            break
+        except ValueError:
             end = start + 1
         start = body.find(opening, end)
     return values

@@ -27,7 +27,7 @@ class ReaderJudge(Judge):
         self._asker, self._threshold, self._max_chunks = asker, threshold, max_chunks
 
     async def answers(self, row: Row, criterion: str, wanted: Sequence[int]) -> list[Answer]:
-        """See `Judge.answers`. The criterion makes no difference to the reader's requests: it reads claims as it reads questions."""
+        """See `Judge.answers`. The reader reads claims as it reads questions; the criterion is part of the request all the same."""
         responses = await self._asker.ask([self._request(row, i, criterion) for i in wanted])
         return [self._parse(response) for response in responses]
 

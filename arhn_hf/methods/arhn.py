@@ -113,7 +113,10 @@ def decide(
     decisions = [Decision("positive", "original") for _ in range(count)]
     decisions[reference or 0] = Decision("reference", "first" if reference is None else "best_ranked")
     decisions += raw
-    single_window = len({p.window for r in rankings for p in r.placements}) == 1
+    # A window that failed in every order leaves no placement: without one for every listed passage nobody can tell whether one
+    # window held the list.
+    listed = [r for r in rankings if r.status != "not_ranked"]
+    single_window = len({p.window for r in listed for p in r.placements}) == 1 and all(r.placements for r in listed)
     for decision, ranking in zip(decisions, rankings, strict=True):
         if single_window and len(ranking.placements) == orders:
             decision.rank = sum(p.rank for p in ranking.placements) / orders

@@ -5,7 +5,9 @@ The YAML head lists every variant under `configs:`; without it the folder would 
 
 from __future__ import annotations
 
+import hashlib
 import re
+import unicodedata
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -28,10 +30,10 @@ def render_card(document: dict[str, Any], summary: Summary, folder: Path) -> str
     """
     existing = folder / "README.md"
     head, body = split_card(existing.read_text(encoding="utf-8")) if existing.is_file() else ({}, "")
-    head = {**head, **_yaml_head(document, head)}
+    head = {**head, **_yaml_head(document, head, folder / ".arhn" / "new")}
     section = f"{BEGIN}\n{_section(document, summary)}\n{END}"
-    if BEGIN in body and END in body:
-        before, rest = body.split(BEGIN, 1)
+    before, begun, rest = body.partition(BEGIN)
+    if begun and END in rest:
         body = before + section + rest.split(END, 1)[1]
     else:
         body = f"{section}\n\n{body}" if body.strip() else f"{section}\n"
@@ -60,13 +62,24 @@ def split_card(text: str) -> tuple[dict[str, Any], str]:
 
 
 def escaped(value: Any) -> str:
-    """Data as plain text in Markdown: no markup, no HTML, no table cells of its own, on one line."""
+    """Data as plain text in Markdown: no markup, no HTML, no table cells or control characters of its own, on one line."""
     text = " ".join(str(value).split())
+    text = "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c != "\u200d" else c for c in text)
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", text)
 
 
-def _yaml_head(document: dict[str, Any], existing: dict[str, Any]) -> dict[str, Any]:
+def _content(folder: Path) -> str:
+    """A digest of a variant's files. `datasets` caches a local folder by its name and its card's `configs` alone: without a
+    digest in them, a folder written again would load as it was."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("train-*")):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"content {digest.hexdigest()[:16]}"
+
+
+def _yaml_head(document: dict[str, Any], existing: dict[str, Any], files: Path) -> dict[str, Any]:
     kind = document["file_type"]
     configs: list[dict[str, Any]] = []
     for i, variant in enumerate(document["variants"]):
@@ -74,8 +87,11 @@ def _yaml_head(document: dict[str, Any], existing: dict[str, Any]) -> dict[str, 
         if i == 0:  # the variants stand in the order combined, relabel, filter
             one["default"] = True
         configs.append(one)
-    configs.append({"config_name": "evidence", "data_files": [{"split": "train", "path": "evidence/train-*.parquet"}]})
-    ours = {item["config_name"] for item in configs} | {"combined", "relabel", "filter"}
+    if kind == "parquet":  # `datasets` reads all configurations of a folder by one builder: jsonl variants leave evidence out
+        configs.append({"config_name": "evidence", "data_files": [{"split": "train", "path": "evidence/train-*.parquet"}]})
+    for one in configs:
+        one["description"] = _content(files / one["config_name"])
+    ours = {"combined", "relabel", "filter", "evidence"}
     theirs = [item for item in existing.get("configs") or [] if isinstance(item, dict) and item.get("config_name") not in ours]
     tags = list(dict.fromkeys([*(existing.get("tags") or []), "arhn-hf", "hard-negatives"]))
     head: dict[str, Any] = {"task_categories": existing.get("task_categories") or ["text-retrieval"], "tags": tags}
@@ -96,6 +112,10 @@ def _section(document: dict[str, Any], summary: Summary) -> str:
     loading = "\n".join(
         ["from datasets import load_dataset", *(f'load_dataset("{folder_name}", "{v}", split="train")' for v in document["variants"])]
     )
+    if document["file_type"] == "parquet":
+        loading += f'\nload_dataset("{folder_name}", "evidence", split="train")'
+    else:
+        loading += f'\nload_dataset("parquet", data_files="{folder_name}/evidence/*.parquet", split="train")'
     source = document["source"]
     template = Template((resource_folder("dataset_cards") / "card.md").read_text(encoding="utf-8"))
     try:

@@ -42,12 +42,12 @@ class Fingerprint:
 
     def _add(self, path: str, array: pa.Array) -> None:
         kind = array.type
-        self._parts[f"{path}?"].update(np.asarray(array.is_valid()).tobytes())
         if isinstance(array, pa.ExtensionArray):
-            self._add(path, array.storage)
-        elif pa.types.is_dictionary(kind):
-            self._add(path, array.dictionary_decode())
-        elif pa.types.is_struct(kind):
+            return self._add(path, array.storage)
+        if pa.types.is_dictionary(kind):
+            return self._add(path, array.dictionary_decode())
+        self._parts[f"{path}?"].update(np.asarray(array.is_valid()).tobytes())
+        if pa.types.is_struct(kind):
             for i in range(kind.num_fields):
                 self._add(f"{path}.{kind.field(i).name}", pc.struct_field(array, [i]))
         elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
@@ -67,6 +67,7 @@ class Fingerprint:
         elif not pa.types.is_null(kind):
             for value in array.to_pylist():
                 self._parts[path].update(repr(value).encode("utf-8", "surrogatepass"))
+        return None
 
 
 def _int64(array: pa.Array) -> bytes:

@@ -22,6 +22,8 @@ from arhn_hf.text import normalised, passage_key
 
 BATCH = 1000
 Ints = npt.NDArray[np.int64]
+Digests = npt.NDArray[np.bytes_]
+_NONE = np.array([], dtype="S16")
 
 
 def invalid_reason(row: SourceRow) -> str | None:
@@ -87,48 +89,52 @@ class Index:
 
     def dataset(self, chosen: list[int]) -> Dataset:
         """One row per chosen judged row: `judged` (its number) and `rows` (its source rows)."""
-        lengths = [int(self.starts[i + 1] - self.starts[i]) for i in chosen]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         if len(chosen) == len(self):
-            values = self.order
+            judged, offsets, values = np.arange(len(self)), self.starts, self.order
         else:
+            judged = np.array(chosen, dtype=np.int64)
+            offsets = np.concatenate([[0], np.cumsum(np.diff(self.starts)[judged])])
             values = np.concatenate([self.order[self.starts[i] : self.starts[i + 1]] for i in chosen] or [self.order[:0]])
-        rows = pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
-        return Dataset(pa.table({"judged": pa.array(chosen, pa.int64()), "rows": rows}))
+        rows = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values))
+        return Dataset(pa.table({"judged": pa.array(judged, pa.int64()), "rows": rows}))
 
 
 def build_index(source: Dataset, form: Format, advance: Callable[[int], None] = lambda done: None) -> Index:
     """Scan the source. `advance` is called with the rows done so far and may raise to stop."""
     fingerprint = Fingerprint()
-    together: list[bytes] = []  # per source row, what groups it
-    queries: list[bytes] = []  # per source row, the normalised query and instruction
+    together: list[Digests] = []  # per source row, what groups it
+    queries: list[Digests] = []  # per source row, the normalised query and instruction
+    done = 0
     for batch in source.with_format("arrow").iter(BATCH):
         fingerprint.update(batch)
-        for row in form.read(batch):
-            number = len(queries)
+        grouping, asking = [], []
+        for number, row in enumerate(form.read(batch), start=done):
             bad = invalid_reason(row) is not None and not (form.grouped and (row.query or "").strip() and _texts(row))
-            alone = bad or not form.grouped
-            together.append(_digest(str(number)) if alone else _digest("q", row.query, row.instruction, row.subset))
-            queries.append(_digest(str(number)) if bad else _digest("q", normalised(row.query), normalised(row.instruction)))
-        advance(len(queries))
+            if form.grouped:
+                grouping.append(_digest(str(number)) if bad else _digest("q", row.query, row.instruction, row.subset))
+            asked = (row.query or "").strip()
+            asking.append(_digest("q", normalised(asked), normalised(row.instruction)) if asked else _digest(str(number)))
+        together.append(np.array(grouping, dtype="S16"))
+        queries.append(np.array(asking, dtype="S16"))
+        done += len(batch)
+        advance(done)
     if form.grouped:
-        _, first, inverse = np.unique(np.array(together, dtype="S16"), return_index=True, return_inverse=True)
+        _, first, inverse = np.unique(np.concatenate([_NONE, *together]), return_index=True, return_inverse=True)
         order = np.argsort(first[inverse], kind="stable").astype(np.int64)
         sorted_first = first[inverse][order]
         starts = np.concatenate([np.flatnonzero(np.diff(sorted_first, prepend=-1)), [len(order)]]).astype(np.int64)
     else:
-        order = np.arange(len(queries), dtype=np.int64)
-        starts = np.arange(len(queries) + 1, dtype=np.int64)
-    del together
-    group, elsewhere = _repeated(source, form, np.array(queries, dtype="S16"), order, starts)
-    return Index(fingerprint.hexdigest(), len(queries), starts, order, group, elsewhere)
+        order = np.arange(done, dtype=np.int64)
+        starts = np.arange(done + 1, dtype=np.int64)
+    group, elsewhere = _repeated(source, form, np.concatenate([_NONE, *queries]), order, starts)
+    return Index(fingerprint.hexdigest(), done, starts, order, group, elsewhere)
 
 
 def _texts(row: SourceRow) -> bool:
     return all((document.text or "").strip() for document in (*row.positives, *row.negatives))
 
 
-def _repeated(source: Dataset, form: Format, queries: npt.NDArray[np.bytes_], order: Ints, starts: Ints) -> tuple[Ints, Ints]:
+def _repeated(source: Dataset, form: Format, queries: Digests, order: Ints, starts: Ints) -> tuple[Ints, Ints]:
     """Groups of judged rows that share a normalised query, and the digests of their positives."""
     per_judged = queries[order[starts[:-1]]] if len(order) else queries
     _, inverse, counts = np.unique(per_judged, return_inverse=True, return_counts=True)
@@ -141,6 +147,6 @@ def _repeated(source: Dataset, form: Format, queries: npt.NDArray[np.bytes_], or
         owners = [int(i) for i in chosen for _ in range(int(starts[i + 1] - starts[i]))]
         rows = [int(r) for i in chosen for r in order[starts[i] : starts[i + 1]]]
         for owner, row in zip(owners, form.read(view[rows]), strict=True):
-            found += [(int(group[owner]), owner, passage_digest(d.title, d.text)) for d in row.positives]
+            found += [(int(group[owner]), owner, passage_digest(d.title, d.text)) for d in row.positives if d.text]
     table = np.array(found, dtype=np.int64).reshape(-1, 3)
     return group, table[np.argsort(table[:, 0], kind="stable")]

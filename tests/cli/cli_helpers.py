@@ -10,11 +10,17 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
+from scripted import ScriptedEngine, scripted_judge, scripted_reply
+
+from arhn_hf import pipeline
+from arhn_hf.config import RunConfig
+from arhn_hf.monitor import Monitor
 
 HEAD = {"schema", "command", "status", "exit_code", "error"}
 STATUS = {0: "done", 1: "failed", 2: "usage", 3: "gate"}
@@ -76,6 +82,30 @@ def process(*words: Any, **options: Any) -> Outcome:
     command = [sys.executable, "-m", "arhn_hf.cli.main", *(str(word) for word in words)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass
+class Asked:
+    """What a scripted `arhn-hf refine` asked, over all runs of a test."""
+
+    engines: list[ScriptedEngine] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """Requests that reached an engine."""
+        return sum(engine.count for engine in self.engines)
+
+
+def use_reply(monkeypatch: pytest.MonkeyPatch, reply: Any = scripted_reply) -> Asked:
+    """Make `arhn-hf refine` ask scripted engines that reply so (a new one for every run); all else is the real command."""
+    original, asked = pipeline.run_refine, Asked()
+
+    def run(config: RunConfig, monitor: Monitor) -> pipeline.RefineResult:
+        asked.engines.append(ScriptedEngine(reply))
+        return original(config, monitor, scripted_judge(asked.engines[-1]))
+
+    monkeypatch.setattr(pipeline, "run_refine", run)
+    return asked
 
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:

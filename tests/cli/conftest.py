@@ -10,6 +10,7 @@ from typing import Any
 
 import datasets
 import pytest
+from cli_helpers import Asked, use_reply
 from scripted import ScriptedEngine, scripted_judge
 
 from arhn_hf import pipeline
@@ -46,9 +47,9 @@ def copied(refined: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def scripted(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
-    """Makes `arhn-hf refine` ask this engine; everything else is the real command."""
-    return use_engine(monkeypatch, ScriptedEngine())
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """`arhn-hf refine` asks scripted engines instead of the reader."""
+    return use_reply(monkeypatch)
 
 
 @pytest.fixture
@@ -67,10 +68,3 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> Callable[[], RunConfig]:
     monkeypatch.setattr(pipeline, "run_refine", stop)
     monkeypatch.setattr("arhn_hf.cli.summary.refine_summary", lambda report: [])
     return lambda: seen[-1]
-
-
-def use_engine(monkeypatch: pytest.MonkeyPatch, engine: ScriptedEngine) -> ScriptedEngine:
-    """Make `arhn-hf refine` ask `engine`."""
-    original = pipeline.run_refine
-    monkeypatch.setattr(pipeline, "run_refine", lambda config, monitor: original(config, monitor, scripted_judge(engine)))
-    return engine

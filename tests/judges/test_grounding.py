@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from arhn_hf.judges.grounding import ground
 
-PASSAGE = "The “Great Fire” of London — it’s said — began in Pudding Lane,\r\n2 September 1666.  A baker's oven was\tthe cause."
+PASSAGE = (
+    "The “Great Fire” of London — it’s said — began in Pudding Lane,\r\n2 September 1666.  "
+    "A baker's oven was\tthe cause."
+)
 
 FOUND = [
     # name, snippet, text, status, the slice of the original
@@ -101,11 +104,16 @@ def test_long_text_of_marks_takes_no_time() -> None:
 
 # Pieces that folding treats differently, and one way to write each otherwise.
 PIECES = {
-    "“": '"', "”": '"', "«": '"', "’": "'", "‘": "'", "´": "'", "—": "-", "–": "-", "−": "-", "‑": "-", "ﬁ": "fi", "ﬀ": "FF",
-    "é": "e\u0301", "Å": "A\u030a", "ẛ̣": "ṩ", "\r\n": " ", "\t": "  ", "\u00a0": " ", "👍🏽": "👍🏽", "👩‍👧": "👩‍👧", "Ｗ": "w", "½": "1⁄2",
-    "각": "\u1100\u1161\u11a8", "が": "か\u3099", "ß": "SS", "İ": "i\u0307", "word": "WORD", "Σ": "ς", "²": "2", "…": "...",
+    "“": '"', "”": '"', "«": '"', "’": "'", "‘": "'", "´": "'", "—": "-", "–": "-", "−": "-", "‑": "-", "ﬁ": "fi",
+    "ﬀ": "FF",
+    "é": "e\u0301", "Å": "A\u030a", "ẛ̣": "ṩ", "\r\n": " ", "\t": "  ", "\u00a0": " ", "👍🏽": "👍🏽", "👩‍👧": "👩‍👧",
+    "Ｗ": "w", "½": "1⁄2",
+    "각": "\u1100\u1161\u11a8", "が": "か\u3099", "ß": "SS", "İ": "i\u0307", "word": "WORD", "Σ": "ς", "²": "2",
+    "…": "...",
 }  # fmt: skip
-PIECE = st.sampled_from(sorted(PIECES)) | st.text(st.characters(codec="utf-8", exclude_categories=["Mn", "Mc", "Me"]), max_size=3)
+PIECE = st.sampled_from(sorted(PIECES)) | st.text(
+    st.characters(codec="utf-8", exclude_categories=["Mn", "Mc", "Me"]), max_size=3
+)
 
 
 @settings(max_examples=150, deadline=None, database=None)
@@ -128,7 +136,11 @@ def folded(text: str) -> str:
 
 
 @settings(max_examples=150, deadline=None, database=None)
-@given(st.lists(PIECE, max_size=6), st.lists(st.sampled_from(sorted(PIECES)), min_size=1, max_size=5), st.lists(PIECE, max_size=6))
+@given(
+    st.lists(PIECE, max_size=6),
+    st.lists(st.sampled_from(sorted(PIECES)), min_size=1, max_size=5),
+    st.lists(PIECE, max_size=6),
+)
 def test_another_typography_is_found_and_the_slice_means_the_same(
     before: list[str], middle: list[str], after: list[str]
 ) -> None:
@@ -141,7 +153,10 @@ def test_another_typography_is_found_and_the_slice_means_the_same(
     assert found.status == "answered"
     assert folded(snippet) in folded(text[found.start : found.end])
     # No wider than needed: without its first or last code point the slice no longer holds the snippet.
-    assert folded(text[found.start + 1 : found.end]) != folded(text[found.start : found.end]) or found.end - found.start == 1
+    assert (
+        folded(text[found.start + 1 : found.end]) != folded(text[found.start : found.end])
+        or found.end - found.start == 1
+    )
 
 
 @settings(max_examples=100, deadline=None, database=None)
@@ -157,7 +172,10 @@ def test_offsets_lie_within_the_field(snippet: str, title: str | None, text: str
 
 
 @settings(max_examples=60, deadline=None, database=None)
-@given(st.lists(st.sampled_from("alpha beta gamma delta “epsilon” zeta—eta".split()), min_size=8, max_size=30), st.data())
+@given(
+    st.lists(st.sampled_from(["alpha", "beta", "gamma", "delta", "“epsilon”", "zeta—eta"]), min_size=8, max_size=30),
+    st.data(),
+)
 def test_fuzzy_offsets_are_a_real_slice(words: list[str], data: st.DataObject) -> None:
     text = "  ".join(words)
     at = data.draw(st.integers(0, len(words) - 6))

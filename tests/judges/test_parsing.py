@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -108,7 +107,6 @@ def test_ranking(name: str, text: str, count: int, status: str, places: tuple[in
     assert parse_ranking(Response(text), count) == ParsedRanking(status, places)
 
 
-@pytest.mark.xfail(strict=True, reason="a text that is JSON as a whole but no list is not searched for the list in it")
 def test_a_list_in_an_object() -> None:
     """In prose it is read, alone it is not; hosted endpoints whose schemas must be objects answer so."""
     assert parse_ranking(Response('So: {"ranking": [2, 3, 1]}'), 3) == ParsedRanking("ranked", (1, 2, 0))
@@ -117,7 +115,8 @@ def test_a_list_in_an_object() -> None:
 
 FRAGMENTS = st.lists(
     st.sampled_from(
-        ['{"answer": ', "null", '"x"', "}", "{", "[", "]", "1", "2", "12", ", ", " > ", "```", "```json\n", "<think>", "</think>",
+        ['{"answer": ', "null", '"x"', "}", "{", "[", "]", "1", "2", "12", ", ", " > ", "```", "```json\n", "<think>",
+        "</think>",
          "\\", '"', "\n", "[3]", "é", "\u0663", "\ud800", "answer"]
     ),
     max_size=14,
@@ -168,18 +167,8 @@ def test_any_snippet_survives(snippet: str, ascii_only: bool) -> None:
 # ---- what models really say
 
 
-def shared_logs() -> Path:
-    root = Path(os.environ.get("ARHN_SHARED") or Path(__file__).parents[3] / "shared")
-    folder = root / "data" / "listwise-logs"
-    if not folder.is_dir():
-        if "shared" in os.environ.get("ARHN_REQUIRE", "").split(","):
-            pytest.fail(f"ARHN_REQUIRE names `shared`, but {folder} is not there")
-        pytest.skip("the shared data are not here")
-    return folder
-
-
-def responses(name: str) -> list[str]:
-    with gzip.open(shared_logs() / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
+def responses(shared: Path, name: str) -> list[str]:
+    with gzip.open(shared / "listwise-logs" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
         records: list[dict[str, Any]] = [json.loads(line) for line in lines]
     return [record["response"] for record in records]
 
@@ -192,9 +181,9 @@ def responses(name: str) -> list[str]:
         ("vicuna-13b", {"ranked": 1, "malformed": 386}),
     ],
 )
-def test_real_replies(name: str, statuses: dict[str, int]) -> None:
+def test_real_replies(shared_data: Path, name: str, statuses: dict[str, int]) -> None:
     found = Counter[str]()
-    for text in responses(name):
+    for text in responses(shared_data, name):
         ranking = parse_ranking(Response(text), 20)
         found[ranking.status] += 1
         check_places(text, ranking, 20)

@@ -1,4 +1,4 @@
-"""Rule 1 before any judge: what equals or nearly equals a positive, which negatives belong together, which are judged at all."""
+"""Rule 1, before any judge: what equals or nearly equals a positive, what belongs together, what is judged."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ Text = str | tuple[str | None, str]
 def make_row(positives: list[Text], negatives: list[Text], query: str = "q") -> Row:
     def passages(label: Label, texts: list[Text]) -> list[Passage]:
         pairs = [one if isinstance(one, tuple) else (None, one) for one in texts]
-        return [
-            Passage(label, i, title, text, f"d{i}", [Cell(0, label, i)]) for i, (title, text) in enumerate(pairs)
-        ]
+        return [Passage(label, i, title, text, f"d{i}", [Cell(0, label, i)]) for i, (title, text) in enumerate(pairs)]
 
     return Row(0, [0], query, passages("positive", positives), passages("negative", negatives))
 
@@ -98,13 +96,15 @@ def test_max_negatives_caps_what_is_judged() -> None:
     row = make_row(["p"], ["p", *texts])
     prepared = prepare(row, Rules(max_negatives=5))
     assert prepared.outcome[0] == EQUAL, "duplicates leave first and take no place"
-    assert prepared.outcome.count(None) == 5 and prepared.outcome.count(NOT_CHOSEN) == 15
+    assert (prepared.outcome.count(None), prepared.outcome.count(NOT_CHOSEN)) == (5, 15)
     assert prepare(row, Rules(max_negatives=5)) == prepared
     assert prepare(row, Rules(max_negatives=5, seed=7)).outcome != prepared.outcome
     assert prepare(row, Rules(max_negatives=20)).outcome == [EQUAL] + [None] * 20
 
 
-WORDS = st.lists(st.sampled_from("alpha beta gamma delta epsilon zeta".split()), min_size=1, max_size=6).map(" ".join)
+WORDS = st.lists(st.sampled_from(["alpha", "beta", "gamma", "delta", "epsilon", "zeta"]), min_size=1, max_size=6).map(
+    " ".join
+)
 
 
 @settings(max_examples=100, deadline=None, database=None)

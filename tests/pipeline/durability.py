@@ -1,4 +1,4 @@
-"""What the durability tests share: made-up sources, whole runs with a scripted engine, and looks into a folder from outside."""
+"""What the durability tests share: made-up sources, whole runs with a scripted engine, looks from outside."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def go(
 
 def evidence(folder: Path) -> list[dict[str, Any]]:
     """The evidence of a finished folder."""
-    return [item for file in sorted((folder / "evidence").glob("*.parquet")) for item in pq.read_table(file).to_pylist()]
+    files = sorted((folder / "evidence").glob("*.parquet"))
+    return [item for file in files for item in pq.read_table(file).to_pylist()]
 
 
 def assert_kept(folder: Path) -> None:
@@ -165,7 +166,7 @@ class Said:
         assert "Traceback" not in self.err
         assert len(self.errors) == 1, self.err
         for part in parts:
-            assert part in self.errors[0]
+            assert part in self.errors[0], self.errors
 
 
 def command_line(engine: ScriptedEngine, capsys: pytest.CaptureFixture[str], *arguments: str) -> Said:

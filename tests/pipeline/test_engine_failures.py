@@ -1,4 +1,4 @@
-"""An engine that dies, requests it refuses, replies that are no answers: nothing is lost, and no failure is taken for clean."""
+"""An engine that dies, refuses, or talks nonsense: nothing is lost, and no failure is taken for clean."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def test_a_dead_engine_ends_the_run_and_loses_nothing(
     kept = stored_keys(output / ".arhn" / "store.sqlite")
     assert len(kept) >= 25 - 2 * IN_FLIGHT
 
-    arguments = ("refine", str(source), "--output", str(output), "--min-answerable", "0", "--max-in-flight", str(IN_FLIGHT))
+    arguments = [
+        "refine", str(source), "--output", str(output), "--min-answerable", "0", "--max-in-flight", str(IN_FLIGHT),
+    ]  # fmt: skip
     still = Dying(delay=0.001)
     still.count = 25
     said = command_line(still, capsys, *arguments)
@@ -104,8 +106,7 @@ def test_many_failures_fail_the_gate_and_are_asked_again(
     rows = made_rows(8, 5)
     source, output = write_source(tmp_path / "source.jsonl", rows), tmp_path / "out"
     negatives = {passage["text"] for row in rows for passage in row["negative_passages"]}
-    undisturbed = ScriptedEngine()
-    go(source, tmp_path / "whole", undisturbed)
+    go(source, tmp_path / "whole")
     failed: set[str] = set()
 
     class Flaky(ScriptedEngine):
@@ -132,16 +133,17 @@ def test_many_failures_fail_the_gate_and_are_asked_again(
         assert {item[f"in_{name}"] for name in ("combined", "relabel", "filter")} == {"negative"}
     assert_kept(output)
 
-    healthy = ScriptedEngine()
-    assert command_line(healthy, capsys, *arguments).code == 0
-    assert failed <= set(healthy.keys)
-    assert not (set(healthy.keys) - failed) & stored_answers(undisturbed, failed), "an answer was asked for twice"
+    asked: set[str] = set()
+
+    class Healthy(ScriptedEngine):
+        def submit(self, request: Request) -> Any:
+            if request.kind == "answer":
+                asked.add(self._keymaker.key(request).hex())
+            return super().submit(request)
+
+    assert command_line(Healthy(), capsys, *arguments).code == 0
+    assert asked == failed
     assert folder_bytes(output) == folder_bytes(tmp_path / "whole")
-
-
-def stored_answers(engine: ScriptedEngine, failed: set[str]) -> set[str]:
-    """Keys of stage 1 that did not fail: an engine sends them all before the first of stage 2."""
-    return set(engine.keys[: 8 * 6]) - failed
 
 
 def test_failed_judgements_leave_under_undecided_remove(tmp_path: Path) -> None:
@@ -174,7 +176,7 @@ REPLIES: dict[str, tuple[Callable[[str], Response], Callable[[str], Response] | 
     "LATE": (lambda text: Response("Well"), lambda text: Response(answer(text[-9:])), "answered"),
     "SAIDNONE": (lambda text: Response(answer("")), lambda text: Response(answer(None)), "no_answer"),
     "MENDED": (lambda text: Response(answer("not in there")), lambda text: Response(answer(text[-9:])), "answered"),
-    "INVENTED": (lambda text: Response(answer("not in there")), lambda text: Response(answer("nor here")), "ungrounded"),
+    "INVENTED": (lambda text: Response(answer("not in it")), lambda text: Response(answer("nor here")), "ungrounded"),
     "SECONDCUT": (lambda text: Response(answer("not in there")), lambda text: Response("{", "length"), "cut_off"),
     "SECONDERROR": (lambda text: Response(answer("not in there")), lambda text: Response("", "error"), "engine_error"),
     "FENCED": (lambda text: Response(f"Here:\n```json\n{answer(text[-9:])}\n```"), None, "answered"),
@@ -232,8 +234,8 @@ def test_every_kind_of_reply_gets_its_status(tmp_path: Path) -> None:
     ("text", "reason", "statuses"),
     [
         ("nothing", "stop", {"malformed"}), ("[2, 1", "length", {"cut_off"}), ("", "refused", {"refused"}),
-        ("", "error", {"engine_error"}), ("[1, 1, 1]", "stop", {"malformed"}), ("[2, 1]", "stop", {"ranked", "partial"}),
-        ('{"ranking": "2 > 1"}', "stop", {"malformed"}), ("[99, 98]", "stop", {"malformed"}),
+        ("", "error", {"engine_error"}), ("[1, 1, 1]", "stop", {"malformed"}), ("[2, 1]", "stop", {"partial"}),
+        ('{"ranking": "2 > 1"}', "stop", {"partial"}), ("[99, 98]", "stop", {"malformed"}),
     ],
 )  # fmt: skip
 def test_rankings_that_are_none_leave_their_candidates_undecided(
@@ -246,7 +248,7 @@ def test_rankings_that_are_none_leave_their_candidates_undecided(
             return Response(answer(" ".join(passage_of(request).split()[-4:])))
         return Response(text, reason)
 
-    result = go(source, output, ScriptedEngine(reply), max_failures=1.0)
+    result = go(source, output, ScriptedEngine(reply), max_failures=1.0, min_negatives=0)
     items = [item for item in evidence(output) if item["label"] == "negative"]
     assert {item["rank_status"] for item in items} == statuses
     unranked = [item for item in items if item["rank_status"] != "ranked"]
@@ -260,9 +262,34 @@ def test_rankings_that_are_none_leave_their_candidates_undecided(
     assert_kept(output)
 
 
-def test_an_engine_that_breaks_its_contract_ends_the_run(tmp_path: Path) -> None:
+WRONG: list[Any] = [
+    None, Response(None), Response("{}", "stop", {"prompt": None}), Response("{}", "stop", {"prompt": {1}}),  # type: ignore
+    Response("{}", "stop", None),  # type: ignore[arg-type]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_an_engine_that_breaks_its_contract_ends_the_run(tmp_path: Path, wrong: Any) -> None:
     """No hang: whoever waits hears of it."""
     source = write_source(tmp_path / "source.jsonl")
-    for number, wrong in enumerate((None, Response("{}", "stop", {"prompt": None}), Response(None), Response("{}", "stop", {"a": {1}}))):  # type: ignore[arg-type, dict-item]
-        with pytest.raises(ArhnError):
-            go(source, tmp_path / f"out{number}", ScriptedEngine(lambda request, wrong=wrong: wrong))
+    with pytest.raises(ArhnError, match="the engine"):
+        go(source, tmp_path / "out", ScriptedEngine(lambda request: wrong))
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_an_engine_that_dies_while_many_small_batches_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """Requests that stood in line behind the one that failed are heard of as well."""
+
+    class Dying(ScriptedEngine):
+        def submit(self, request: Request) -> Any:
+            if self.count == 7:
+                raise EngineError("the GPU is gone")
+            return super().submit(request)
+
+    monkeypatch.setattr("arhn_hf.pipeline.ASKING_BATCH", rows)
+    engine = Dying(delay=0.01)
+    with pytest.raises(ArhnError, match="the GPU is gone"):
+        go(write_source(tmp_path / "source.jsonl", made_rows(12, 4)), tmp_path / "out", engine)
+    assert engine.count == 7

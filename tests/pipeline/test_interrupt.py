@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
@@ -28,8 +27,9 @@ from scripted import ScriptedEngine, folder_bytes
 
 def refine(sample: Path, output: Path) -> subprocess.Popen[str]:
     return start(
-        "-m", "arhn_hf.cli.main", "refine", str(sample), "--sample", "8", "--max-in-flight", "4", "--output", str(output)
-    )
+        "-m", "arhn_hf.cli.main", "refine", str(sample), "--sample", "8", "--max-in-flight", "4",
+        "--output", str(output),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_a_signal_stops_within_seconds_and_says_how_to_go_on(
 
 
 def test_an_interrupt_stores_what_the_engine_has_answered(tmp_path: Path) -> None:
-    """Stopped from inside, as a display's own button would: what was answered is on disk, nothing is sent afterwards."""
+    """Stopped from inside, as a display's own button would: answers are on disk, nothing is sent afterwards."""
     from arhn_hf.monitor import Interrupted, Monitor
 
     source = write_source(tmp_path / "source.jsonl", made_rows(8, 4))
@@ -102,17 +102,19 @@ def test_a_second_process_is_refused_and_the_first_goes_on(
     source = write_source(tmp_path / "source.jsonl")
     go(source, tmp_path / "whole")
     output, calls = tmp_path / "out", tmp_path / "calls"
-    first = start_scripted(source, output, calls, delay=0.25, max_in_flight=4)
+    first = start_scripted(source, output, calls, delay=0.05, max_in_flight=4)
     wait_until(lambda: len(lines(calls)) >= 4, first)
+    first.send_signal(signal.SIGSTOP)  # it holds the folder for as long as the second one tries
     engine = ScriptedEngine()
-    said = command_line(engine, capsys, "refine", str(source), "--output", str(output))
-    assert first.poll() is None, "the first run ended too soon for this test"
+    try:
+        said = command_line(engine, capsys, "refine", str(source), "--output", str(output))
+        fresh = command_line(engine, capsys, "refine", str(source), "--output", str(output), "--fresh", "--sample", "2")
+    finally:
+        first.send_signal(signal.SIGCONT)
     assert said.code == 1
     said.assert_one_line(f"pid {first.pid}", str(output))
-    assert engine.count == 0
-    fresh = command_line(engine, capsys, "refine", str(source), "--output", str(output), "--fresh", "--sample", "2")
     assert fresh.code == 1
-    assert first.pid != os.getpid()
+    assert engine.count == 0
     _, errors = first.communicate(timeout=100)
     assert first.returncode == 0, errors
     assert_not_half_finished(output, folder_bytes(tmp_path / "whole"))

@@ -1,4 +1,4 @@
-"""kill -9 costs at most the requests in flight, whenever it comes, and leaves no folder that looks finished and is not."""
+"""kill -9 costs at most the requests in flight, whenever it comes, and no unfinished folder looks finished after it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def test_kill_9_at_many_moments(sample: Path, tmp_path: Path) -> None:
 
     chooser = random.Random(7)
     shares = sorted(chooser.uniform(0.01, 0.99) for _ in range(6))
-    moments: list[Any] = ["loading the source", *(int(share * distinct) for share in shares), "writing relabel", "closing"]
+    moments: list[Any] = [int(share * distinct) for share in shares]
+    moments = ["loading the source", *moments, "writing relabel", "closing"]
     output, calls, store = tmp_path / "out", tmp_path / "calls", tmp_path / "out" / ".arhn" / "store.sqlite"
     kills = 0
     for moment in moments:
@@ -69,7 +70,7 @@ class Killed(BaseException):
 
 
 def test_killed_at_every_step_of_publishing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`publish` stopped before each of its changes to the disk, over a folder that holds a finished run of other settings."""
+    """`publish` stopped before each of its changes to the disk, over a finished run of other settings."""
     source = write_source(tmp_path / "source.jsonl")
     go(source, tmp_path / "old", min_negatives=3)
     go(source, tmp_path / "whole")
@@ -148,7 +149,7 @@ def test_kill_9_with_the_reader(sample: Path, tmp_path: Path) -> None:
 
 
 def test_a_kill_in_the_middle_of_a_commit_leaves_all_or_nothing(tmp_path: Path) -> None:
-    """What SQLite's log holds after a cut at any byte is a beginning of what was committed, and the run goes on from there."""
+    """What SQLite's log holds after a cut is a beginning of what was committed, and the run goes on from there."""
     source = write_source(tmp_path / "source.jsonl", made_rows(4, 3))
     undisturbed = ScriptedEngine()
     go(source, tmp_path / "whole", undisturbed)

@@ -1,4 +1,4 @@
-"""The source's fingerprint: equal for equal values, whatever the chunks, the batches, the file; different for any change."""
+"""The source's fingerprint: equal for equal values, whatever chunks or file hold them; another for any change."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ ROWS = st.lists(
             "score": maybe(st.floats(allow_nan=False)), "grade": maybe(st.integers(-5, 5)), "ok": maybe(st.booleans()),
             "raw": maybe(st.binary(max_size=3)), "pair": maybe(st.lists(st.floats(width=32), min_size=2, max_size=2)),
             "day": maybe(st.dates(date(2020, 1, 1), date(2030, 1, 1))),
-            "meta": maybe(st.fixed_dictionaries({"a": maybe(TEXT), "b": maybe(st.lists(maybe(st.integers(0, 9)), max_size=2))})),
+            "meta": maybe(st.fixed_dictionaries({"a": maybe(TEXT),
+            "b": maybe(st.lists(maybe(st.integers(0, 9)), max_size=2))})),
             "nothing": st.none(),
         }
     ),
@@ -59,7 +60,7 @@ ROWS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=50, deadline=None, database=None)
 @given(ROWS, st.lists(st.integers(0, 8), max_size=4), st.booleans())
 def test_chunks_and_batches_do_not_matter(rows: list[dict[str, Any]], cuts: list[int], sliced: bool) -> None:
     whole = table(rows)
@@ -70,7 +71,7 @@ def test_chunks_and_batches_do_not_matter(rows: list[dict[str, Any]], cuts: list
     assert digest(pa.concat_tables(parts)) == digest(whole)
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=25, deadline=None, database=None)
 @given(ROWS)
 def test_a_parquet_copy_is_the_same(rows: list[dict[str, Any]]) -> None:
     whole = table(rows)
@@ -81,7 +82,7 @@ def test_a_parquet_copy_is_the_same(rows: list[dict[str, Any]]) -> None:
     assert digest(copy) == digest(whole)
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=50, deadline=None, database=None)
 @given(ROWS, ROWS)
 def test_other_values_another_fingerprint(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
     same = repr(table(one).to_pylist()) == repr(table(other).to_pylist())
@@ -89,11 +90,16 @@ def test_other_values_another_fingerprint(one: list[dict[str, Any]], other: list
 
 
 def test_datasets_batches() -> None:
-    rows = [{"query": f"q{i}", "passages": [{"docid": None, "title": "", "text": "x" * (i % 5)}] * (i % 3)} for i in range(50)]
+    rows = [
+        {"query": f"q{i}", "passages": [{"docid": None, "title": "", "text": "x" * (i % 5)}] * (i % 3)}
+        for i in range(50)
+    ]
     source = Dataset.from_list(rows).with_format("arrow")
     found = {digest(*source.iter(size)) for size in (1, 7, 50, 1000)}
     assert len(found) == 1
-    assert digest(*source.select(range(10, 30)).iter(6)) == digest(*Dataset.from_list(rows[10:30]).with_format("arrow").iter(20))
+    assert digest(*source.select(range(10, 30)).iter(6)) == digest(
+        *Dataset.from_list(rows[10:30]).with_format("arrow").iter(20)
+    )
     assert digest(*source.select([3, 1, 2]).iter(2)) != digest(*source.select([1, 2, 3]).iter(2))
 
 
@@ -103,7 +109,9 @@ def test_json_and_parquet_of_the_same_values() -> None:
     file = io.BytesIO()
     pq.write_table(read, file)
     assert digest(pq.read_table(file)) == digest(read)
-    wide = read.cast(pa.schema([("query", pa.large_string()), ("neg", pa.large_list(pa.large_string())), ("n", pa.int32())]))
+    wide = read.cast(
+        pa.schema([("query", pa.large_string()), ("neg", pa.large_list(pa.large_string())), ("n", pa.int32())])
+    )
     assert digest(wide) == digest(read)
 
 
@@ -140,7 +148,9 @@ def test_column_names_count_and_their_order_does_not() -> None:
     assert digest(pa.table({"a": ["x"], "b": ["y"]})) != digest(pa.table({"a": ["y"], "b": ["x"]}))
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.list_(pa.string()), pa.binary(), pa.struct([("x", pa.string())])], ids=str)
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.list_(pa.string()), pa.binary(), pa.struct([("x", pa.string())])], ids=str
+)
 def test_columns_of_nulls_and_of_nothing(kind: pa.DataType) -> None:
     nulls = pa.table({"c": pa.array([None, None], kind)})
     assert digest(nulls) == digest(nulls.slice(0, 1), nulls.slice(1))
@@ -156,7 +166,6 @@ def test_empty_texts_whatever_their_buffers() -> None:
     assert len({digest(pa.table({"c": one})) for one in (plain, cut, bare)} | {digest(stored)}) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a dictionary column hashes its validity twice per chunk")
 def test_dictionary_columns_are_their_values() -> None:
     plain = pa.array(["a", None, "b", "a"])
     coded = pa.table({"c": plain.dictionary_encode()})

@@ -48,7 +48,9 @@ def test_list_formats_keep_every_row_apart() -> None:
 
 
 def test_triplets_of_a_query_form_a_group_in_source_order() -> None:
-    index = index_of(triplets(("b", "p", "n"), ("a", "p", "n"), ("b", "p", "m"), ("c", "p", "n"), ("a", "o", "n"), ("b", "p", "k")))
+    index = index_of(
+        triplets(("b", "p", "n"), ("a", "p", "n"), ("b", "p", "m"), ("c", "p", "n"), ("a", "o", "n"), ("b", "p", "k"))
+    )
     assert groups(index) == [[0, 2, 5], [1, 4], [3]]
 
 
@@ -60,7 +62,9 @@ def test_groups_share_the_very_query_and_its_instruction_and_subset() -> None:
     assert groups(index_of(rows)) == [[0, 2], [1, 3]]
 
 
-@pytest.mark.parametrize("bad", [("q", "p", None), ("q", "p", "  "), ("q", None, "n"), (None, "p", "n"), (" ", "p", "n")])
+@pytest.mark.parametrize(
+    "bad", [("q", "p", None), ("q", "p", "  "), ("q", None, "n"), (None, "p", "n"), (" ", "p", "n")]
+)
 def test_a_row_that_cannot_be_judged_stands_alone(bad: tuple[str | None, str | None, str | None]) -> None:
     assert groups(index_of(triplets(("q", "p", "n"), bad, ("q", "p", "m")))) == [[0, 2], [1]]
 
@@ -97,7 +101,9 @@ def elsewhere(index: Index, i: int, *texts: str) -> list[bool]:
 
 
 def test_positives_of_other_rows_of_the_same_normalised_query() -> None:
-    index = index_of(listed(("Who?", ["p0"], ["n"]), (" who? ", ["P  1"], ["n"]), ("other", ["p2"], ["n"]), ("WHO?", ["p3"], [])))
+    index = index_of(
+        listed(("Who?", ["p0"], ["n"]), (" who? ", ["P  1"], ["n"]), ("other", ["p2"], ["n"]), ("WHO?", ["p3"], []))
+    )
     assert elsewhere(index, 0, "p0", "p 1", "p2", "p3", "n") == [False, True, False, True, False]
     assert elsewhere(index, 1, "p0", "p 1", "p2", "p3", "n") == [True, False, False, True, False]
     assert elsewhere(index, 2, "p0", "p 1", "p2", "p3", "n") == [False] * 5
@@ -110,7 +116,10 @@ def test_a_positive_of_both_rows_is_elsewhere_for_both() -> None:
 
 
 def test_another_instruction_is_another_query() -> None:
-    rows = [{"query": "q", "pos": [f"p{i}"], "neg": ["n"], "prompt": prompt} for i, prompt in enumerate(["find", "Find ", "prove", ""])]
+    rows = [
+        {"query": "q", "pos": [f"p{i}"], "neg": ["n"], "prompt": prompt}
+        for i, prompt in enumerate(["find", "Find ", "prove", ""])
+    ]
     index = index_of(rows)
     assert elsewhere(index, 0, "p0", "p1", "p2", "p3") == [False, True, False, False]
     assert elsewhere(index, 2, "p0", "p1", "p2", "p3") == [False] * 4
@@ -125,7 +134,13 @@ def test_groups_of_nearly_the_same_query_are_elsewhere_to_each_other() -> None:
 
 def test_rows_that_cannot_be_judged_have_no_elsewhere() -> None:
     index = index_of(listed(("", ["p0"], ["n"]), ("", ["p1"], ["n"]), ("q", [], ["n"]), ("q", ["p3"], ["n"])))
-    assert [index.positives_elsewhere(i) for i in range(4)] == [frozenset()] * 4
+    assert [index.positives_elsewhere(i) for i in (0, 1, 3)] == [frozenset()] * 3
+
+
+def test_positives_of_rows_that_cannot_be_judged_count_elsewhere() -> None:
+    """The row with an empty negative is not judged, but its positive is a positive of that query all the same."""
+    index = index_of(listed(("q", ["p0"], [""]), ("q", ["p1"], ["p0"])))
+    assert index.positives_elsewhere(1) == {passage_digest(None, "p0")}
 
 
 def test_passage_digest_is_of_the_normalised_passage() -> None:

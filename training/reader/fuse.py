@@ -47,6 +47,18 @@ def logistic(x: np.ndarray, y: np.ndarray, weight: np.ndarray, ridge: float = 1e
     return np.append(slopes, beta[-1] - slopes @ mean)
 
 
+def rising(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """As `logistic`, without negative slopes: a passage nearer to the query must not score lower for it."""
+    used = list(range(x.shape[1]))
+    while True:
+        beta = logistic(x[:, used], y, weight)
+        if beta[:-1].min() >= 0:
+            out = np.zeros(x.shape[1] + 1)
+            out[[*used, -1]] = beta
+            return out
+        del used[int(beta[:-1].argmin())]
+
+
 def columns(rows: Signals, width: float, with_positives: bool) -> np.ndarray:
     """The regression's inputs, shape (rows, 3) or (rows, 2); the margin squashed to at most `width` either way."""
     signals_of = [width * np.tanh(rows.margin / width), rows.to_query]
@@ -60,7 +72,7 @@ def fit(sources: list[Signals], width: float, prior: float) -> dict:
     weight = np.concatenate([weights(s, prior) for s in sources]) / len(sources)
     out: dict = {"margin_width": width}
     for key, with_positives in (("with_positives", True), ("without_positives", False)):
-        beta = logistic(np.concatenate([columns(s, width, with_positives) for s in sources]), y, weight)
+        beta = rising(np.concatenate([columns(s, width, with_positives) for s in sources]), y, weight)
         out[key] = {"intercept": round(float(beta[-1]), 6)}
         out[key] |= {name: round(float(value), 6) for name, value in zip(names, beta[:-1], strict=False)}
     return out
@@ -72,21 +84,26 @@ def main() -> None:
     parser.add_argument("--squad", type=Path, required=True, help="train-v1.1.jsonl.gz")
     parser.add_argument("--trec2021", type=Path, required=True, help="pairs_partial.jsonl.gz")
     parser.add_argument("--weights", type=Path, required=True, help="what export.py wrote; fusion.json goes there")
-    parser.add_argument("--questions", type=int, default=800, help="SQuAD questions of parts a-c")
+    parser.add_argument("--questions", type=int, default=600, help="SQuAD questions of parts a-c")
     parser.add_argument("--width", type=float, default=8.0, help="where the margin is squashed")
     parser.add_argument("--prior", type=float, default=0.3, help="share of answers at which the score is calibrated")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--keep", type=Path, default=None, help="also pickle the signals there, to try other fits")
+    parser.add_argument(
+        "--keep", type=Path, default=None, help="pickle of the signals: written, or read if there is one"
+    )
     args = parser.parse_args()
     path = args.weights / "fusion.json"
     path.write_text(json.dumps(NEUTRAL))
     model = ReaderModel(args.weights, cached_vectors=65_536)
-    sources = [
-        signals(model, squad_candidates(args.squad, FIT, model, args.questions, args.seed)),
-        signals(model, trec_pairs(args.trec2021, 1, args.seed)),
-    ]
-    if args.keep:
-        args.keep.write_bytes(pickle.dumps(sources))
+    if args.keep and args.keep.exists():
+        sources = pickle.loads(args.keep.read_bytes())
+    else:
+        sources = [
+            signals(model, squad_candidates(args.squad, FIT, model, args.questions, args.seed)),
+            signals(model, trec_pairs(args.trec2021, 1, args.seed)),
+        ]
+        if args.keep:
+            args.keep.write_bytes(pickle.dumps(sources))
     fusion = fit(sources, args.width, args.prior)
     for name, rows in zip(("squad a-c", "trec-dl-2021"), sources, strict=True):
         for key, with_positives in (("with_positives", True), ("without_positives", False)):

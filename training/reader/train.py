@@ -147,8 +147,15 @@ def main() -> None:
         if step % 25 == 0:
             print(f"step {step}/{steps} loss {running:.3f} {step * args.batch / (now - began):.1f} pairs/s", flush=True)
         if now - saved > args.every * 60 or step in (steps, args.stop):
-            facts = {"pairs": step * args.batch, "of": len(examples), "loss": running, "seconds": now - began}
-            facts |= {"lr": args.lr, "batch": args.batch, "seed": args.seed, "bf16": args.bf16}
+            facts = {"pairs": min(step * args.batch, len(examples)), "of": len(examples)}
+            facts |= {
+                "loss": running,
+                "seconds": now - began,
+                "lr": args.lr,
+                "batch": args.batch,
+                "seed": args.seed,
+                "bf16": args.bf16,
+            }
             torch.save({"net": net.state_dict(), "facts": facts}, args.out / "last.tmp")
             (args.out / "last.tmp").replace(args.out / "last.pt")
             (args.out / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
