@@ -212,7 +212,7 @@ def _variant(stored: StoredRun, shape: Shape, variant: str, scratch: Path, monit
 
 def _read_variant(files: list[Path], shape: Shape, cache: Path) -> Dataset:
     if shape.file_type == "parquet":
-        with contextlib.suppress(pa.ArrowException):  # what cannot be read is said by `read_parquet`; `datasets` reads no empty file
+        with contextlib.suppress(pa.ArrowException):  # `read_parquet` says what cannot be read, and reads no empty file
             if not any(pq.ParquetFile(f).metadata.num_rows for f in files):
                 return Dataset(pq.read_table(files[0]))
         return read_parquet(files, cache)
@@ -220,8 +220,9 @@ def _read_variant(files: list[Path], shape: Shape, cache: Path) -> Dataset:
         return Dataset(shape.features().arrow_schema.empty_table())
     try:
         return load_dataset(
-            "json", data_files=[glob.escape(str(f)) for f in files], split="train", cache_dir=str(cache), features=shape.features()
-        )
+            "json", data_files=[glob.escape(str(f)) for f in files], split="train", cache_dir=str(cache),
+            features=shape.features(),
+        )  # fmt: skip
     except Exception as error:
         raise UsageError(f"cannot be read ({' '.join(str(error).split())[:200]})", where=str(files[0])) from error
 

@@ -52,7 +52,11 @@ class RunConfig(Rules):
     strict: bool = option(False, "Stop at rows that cannot be judged instead of passing them through.", group=OUTPUT, kind=bool)
     judge: str = option("reader", "What judges: the embedded reader needs no GPU and no download.", group=JUDGE, choices=JUDGES)
     answer_threshold: float = option(
-        0.5, "Calibrated score from which the reader says that a passage answers.",
+        0.4, "Calibrated score from which the reader says that a passage answers.",
+        group=JUDGE, kind=float, minimum=0, maximum=1,
+    )  # fmt: skip
+    positive_threshold: float = option(
+        0.3, "The same for labelled positives: a person already called them answers, so less evidence will do.",
         group=JUDGE, kind=float, minimum=0, maximum=1,
     )  # fmt: skip
     max_chunks: int = option(32, "Overlapping chunks of a long passage that are read, at most.", group=JUDGE, kind=int, minimum=1)
@@ -169,7 +173,7 @@ def read_yaml(path: str) -> dict[str, Any]:
         name = str(key).replace("-", "_")
         if name != "source" and name not in known:
             raise UsageError(f"unknown key {key!r}{suggestion(str(key), known)}", where=path)
-        meta = known[name].metadata if name != "source" else {"kind": str, "multiple": False}
+        meta: Any = known[name].metadata if name != "source" else {"kind": str, "multiple": False}
         if name == "variants" and isinstance(value, list):
             value = ",".join(str(one) for one in value)
         if not meta["multiple"] and not _fits(value, meta["kind"]):

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from arhn_hf.records import file_error
+
 T = TypeVar("T")
 _POLL = 0.1  # seconds
 _GRACE = 8.0  # seconds that a run gets to stop
@@ -129,7 +131,10 @@ def run_in_thread(work: Callable[[], T], monitor: Monitor) -> T:
         monitor.interrupt()
         ended.wait(_GRACE)
         raise
-    if "error" in outcome:
-        raise outcome["error"]
+    error = outcome.get("error")
+    if isinstance(error, OSError):  # a full disk, a folder without permission: for a person, whoever called
+        raise file_error(error) from error
+    if error is not None:
+        raise error
     value: T = outcome["value"]
     return value

@@ -6,6 +6,7 @@ and tested with nothing but these names. Source of the vocabulary: the evidence 
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -50,6 +51,19 @@ class GateError(ArhnError):
     """A quality gate failed (exit 3); what was written stays."""
 
     exit_code = 3
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def file_error(error: OSError) -> ArhnError:
+    """What the system said of a file, for a person; a full disk is named as such."""
+    where = None if error.filename is None else str(error.filename)
+    if error.errno in _FULL:
+        return ArhnError(
+            "the disk is full", where=where, hint="Free some space and run the same command again: nothing judged is lost"
+        )
+    return ArhnError(error.strerror or " ".join(str(error).split()), where=where)
 
 
 class Cell(NamedTuple):

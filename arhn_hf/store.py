@@ -29,7 +29,7 @@ _META = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT 
 _INSERT = "INSERT OR IGNORE INTO responses (key, text, finish_reason, usage, crc) VALUES "
 _VALUES = "(?, ?, ?, ?, ?)"
 _GROUP = 4096  # responses a commit, at most
-_STATEMENT = 256  # responses a statement: SQLite runs each without Python's lock, so the other threads work on meanwhile
+_STATEMENT = 256  # responses a statement, at most: SQLite runs each without Python's lock
 _WAL_PAGES = 8192  # pages in the WAL before they are copied into the file: each is copied once, not after every commit
 _SHARED_MEMORY = 65_536  # bytes: SQLite makes its file 32 KiB at a time
 
@@ -58,7 +58,6 @@ class Store:
         self.notices: list[str] = []
         self._failure: StoreError | None = None
         self._queue: queue.SimpleQueue[tuple[bytes, Response, Callable[[list[Any]], None], Any] | None] = queue.SimpleQueue()
-        self._selects: dict[int, str] = {}
         self._mark = "1"  # what `close` leaves behind: `damaged` sends the next opening to salvage
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,13 +73,14 @@ class Store:
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Response]:
         """The stored responses among `keys`. Raises `StoreError` if the file is damaged."""
-        sql = self._selects.get(len(keys))
-        if sql is None:
-            marks = ",".join("?" * len(keys))
-            sql = f"SELECT key, text, finish_reason, usage, crc FROM responses WHERE key IN ({marks})"  # noqa: S608 - only marks
-            self._selects[len(keys)] = sql
+        if not keys:
+            return {}
+        # Padded to a power of two with a key that is asked for anyway: SQLite keeps every statement it has prepared.
+        padded = [*keys, *[keys[0]] * ((1 << (len(keys) - 1).bit_length()) - len(keys))]
+        marks = ", ".join("?" * len(padded))
+        sql = f"SELECT key, text, finish_reason, usage, crc FROM responses WHERE key IN ({marks})"  # noqa: S608 - only marks
         try:
-            rows = self._reader.execute(sql, keys).fetchall()
+            rows = self._reader.execute(sql, padded).fetchall()
         except sqlite3.Error as error:
             self._mark = self._mark if "locked" in str(error) else "damaged"
             raise _store_error(self.path, error) from error
@@ -129,8 +129,7 @@ class Store:
                 try:
                     connection = connection or _open(self.path)
                     with connection:
-                        for start in range(0, len(items), _STATEMENT):
-                            _insert(connection, [(key, r) for key, r, _, _ in items[start : start + _STATEMENT]])
+                        _insert(connection, [(key, r) for key, r, _, _ in items])
                 except (sqlite3.Error, OSError, UnicodeEncodeError) as error:
                     self._failure = _store_error(self.path, error)
             tokens: dict[Callable[[list[Any]], None], list[Any]] = {}
@@ -178,14 +177,20 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _insert(connection: sqlite3.Connection, responses: Sequence[tuple[bytes, Response]]) -> None:
-    """One statement for many responses: `executemany` would take Python's lock back after every one of them."""
-    values = [
-        value
-        for key, r in responses
-        for usage in (json.dumps(r.usage),)
-        for value in (key, r.text, r.finish_reason, usage, _crc(key, r.text, r.finish_reason, usage))
-    ]
-    connection.execute(_INSERT + ", ".join([_VALUES] * len(responses)), values)
+    """Many responses a statement: `executemany` would take Python's lock back after every one of them, and wait for it.
+
+    Their numbers are powers of two, since SQLite keeps every statement it has prepared.
+    """
+    start = 0
+    while start < len(responses):
+        count = min(_STATEMENT, 1 << ((len(responses) - start).bit_length() - 1))
+        values: list[Any] = []
+        for key, response in responses[start : start + count]:
+            usage = json.dumps(response.usage)
+            crc = _crc(key, response.text, response.finish_reason, usage)
+            values += (key, response.text, response.finish_reason, usage, crc)
+        connection.execute(_INSERT + ", ".join([_VALUES] * count), values)
+        start += count
 
 
 def _sound(path: Path) -> bool:

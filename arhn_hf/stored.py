@@ -61,7 +61,8 @@ class StoredRun:
         state = _memory(self.folder)
         settings = state.get("settings") or {}
         values = {
-            **rules, "name": source["name"], "split": source["split"], "to": form["to"],
+            **rules, **{gate["name"]: gate["limit"] for gate in self.lineage["results"]["gates"]},
+            "name": source["name"], "split": source["split"], "to": form["to"],
             "negatives": form["negatives"] if form["to"] else None, "variants": ",".join(self.lineage["variants"]),
             "sample": sample["n"] if sample else None, "output": str(self.folder),
             "source": state.get("source_path") or "", "corpus": settings.get("corpus"), "format": source["format"],
@@ -140,7 +141,8 @@ def open_run(folder: Path, work: Path) -> StoredRun:
 def read_parquet(files: list[Path], work: Path) -> Dataset:
     """Parquet files as one dataset, through a cache of their own. Raises `UsageError` for a file that cannot be read."""
     try:
-        loaded = load_dataset("parquet", data_files=[glob.escape(str(f)) for f in files], split="train", cache_dir=str(work))
+        names = [glob.escape(str(f)) for f in files]
+        loaded = load_dataset("parquet", data_files=names, split="train", cache_dir=str(work))
     except Exception as error:
         raise UsageError(f"cannot be read ({' '.join(str(error).split())[:200]})", where=str(files[0])) from error
     return loaded

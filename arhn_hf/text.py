@@ -1,7 +1,7 @@
 """Pure text helpers: what counts as the same passage, a near-duplicate, a passage's fingerprint.
 
-They are apart from the rules that use them because the duplicates search, the grounding of snippets and the checks must all
-mean the same by "equal".
+They are apart from the rules that use them because the duplicates search, the grounding of snippets and the checks must
+all mean the same by "equal".
 """
 
 from __future__ import annotations

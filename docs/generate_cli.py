@@ -1,4 +1,7 @@
-"""Write `docs/cli.md` from the commands themselves: `python docs/generate_cli.py`; with `--check`, only say whether it is stale."""
+"""Write `docs/cli.md` from the commands themselves: `python docs/generate_cli.py`.
+
+With `--check` nothing is written: exit 1 if the page is stale.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ HEAD = """<!-- Written by `python docs/generate_cli.py` from the commands themse
 
 {commands}
 
-**Streams.** The result goes to stdout, progress and notices to stderr. With `--json` stdout holds one JSON object and nothing else, also
-when the command fails ([its keys](evidence.md#the---json-objects)); with `--quiet` only errors are said. An error is one line: where,
-what, what to do.
+**Streams.** The result goes to stdout, progress and notices to stderr. With `--json` stdout holds one JSON object and
+nothing else, also when the command fails ([its keys](evidence.md#the---json-objects)); with `--quiet` only errors are
+said. An error is one line: where, what, what to do.
 
 **Exit codes**
 
@@ -30,9 +33,9 @@ what, what to do.
 | 3 | a quality gate or a promise failed; the folder is written all the same |
 | 130, 143 | interrupted by Ctrl-C, by SIGTERM; the same command goes on |
 
-**Where options come from.** A YAML file (`--config`), then environment variables, then the command line: the later wins. YAML keys are the
-options' names without the leading dashes (`max-failures` and `max_failures` are the same), and `source` for SOURCE. An option that may be
-given several times is a list; `criterion` may also be a mapping:
+**Where options come from.** A YAML file (`--config`), then environment variables, then the command line: the later
+wins. YAML keys are the options' names without the leading dashes (`max-failures` and `max_failures` are the same), and
+`source` for SOURCE. An option that may be given several times is a list; `criterion` may also be a mapping:
 
 ```yaml
 source: rlhn/default-100K
@@ -58,10 +61,21 @@ def page() -> str:
 
 def _section(name: str, parent: click.Context) -> str:
     command = main.get_command(parent, name)
-    assert command is not None
+    if command is None:
+        raise LookupError(name)
     with click.Context(command, info_name=name, parent=parent) as ctx:
         usage = " ".join(command.collect_usage_pieces(ctx))
-        lines = ["", f"## arhn-hf {name}", "", "```", f"arhn-hf {name} {usage}", "```", "", " ".join((command.help or "").split()), ""]
+        lines = [
+            "",
+            f"## arhn-hf {name}",
+            "",
+            "```",
+            f"arhn-hf {name} {usage}",
+            "```",
+            "",
+            " ".join((command.help or "").split()),
+            "",
+        ]
         groups: dict[str, list[click.Option]] = {}
         for parameter in command.get_params(ctx):
             if isinstance(parameter, click.Option):

@@ -26,7 +26,8 @@ arhn-hf check refined --source examples/hard-negatives --json
 def command(ctx: click.Context, /, directory: str, source: str | None, as_json: bool, quiet: bool, verbose: bool, **values: Any) -> int:
     """Prove the promises and gates of DIRECTORY from the outside; exit 3 if one fails.
 
-    Everything is derived again from the source and the evidence and compared with the files, value by value.
+    Everything is derived again from the source and the evidence and compared with the files, value by value. The gates
+    are those that DIRECTORY records, under the limits given here.
     """
     from rich.table import Table
 

@@ -34,7 +34,10 @@ arhn-hf derive refined --output triplets --to triplet
 def command(
     ctx: click.Context, /, directory: str, output: str, source: str | None, as_json: bool, quiet: bool, verbose: bool, **values: Any
 ) -> int:
-    """Apply other rules to the evidence in DIRECTORY and write new variants, without a judge."""
+    """Apply other rules to the evidence in DIRECTORY and write new variants, without a judge.
+
+    What is not given stays as DIRECTORY has it.
+    """
     from arhn_hf.cli.progress import Progress
     from arhn_hf.cli.summary import refine_summary
     from arhn_hf.deriving import derive

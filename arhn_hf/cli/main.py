@@ -5,7 +5,6 @@ Every error ends here and leaves as one line: 1 the work failed, 2 usage, 3 a ga
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import signal
@@ -17,7 +16,7 @@ import click
 
 from arhn_hf import __version__
 from arhn_hf.cli.output import Output
-from arhn_hf.records import ArhnError, UsageError
+from arhn_hf.records import ArhnError, UsageError, file_error
 
 COMMANDS = {
     "refine": "Refine a dataset: write its combined, relabel and filter variants with evidence.",
@@ -119,12 +118,8 @@ def _usage(error: click.ClickException, command: str) -> UsageError:
 
 
 def _unexpected(error: Exception) -> ArhnError:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return ArhnError(
-            "the disk is full", where=error.filename, hint="Free some space and run the same command again: nothing judged is lost"
-        )
-    if isinstance(error, OSError) and error.strerror:
-        return ArhnError(error.strerror, where=error.filename)
+    if isinstance(error, OSError):
+        return file_error(error)
     words = " ".join(str(error).split())
     return ArhnError(f"unexpected {error.__class__.__name__}: {words}"[:500], hint="Run with -v for the traceback, and please report it")
 

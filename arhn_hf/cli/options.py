@@ -82,7 +82,10 @@ def with_config(names: Iterable[str] | None = None) -> Callable[[click.Command],
     def decorate(command: click.Command) -> click.Command:
         chosen = option_fields()
         wanted = set(chosen if names is None else names)
-        command.params += [config_option(item) for name, item in chosen.items() if name in wanted]
+        added = [config_option(item) for name, item in chosen.items() if name in wanted]
+        for one in added if names is not None else ():
+            one.show_default = False  # there, what is not given stays as the folder has it
+        command.params += added
         command.params.append(
             click.Option(
                 ["--config", "config_file"], is_eager=True, expose_value=False, callback=_load_config, metavar="FILE.yaml",

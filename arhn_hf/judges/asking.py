@@ -105,7 +105,7 @@ class Asker:
                 if self.stop.is_set():
                     raise Interrupted
                 self._serve(min(len(self._line), self._limit - len(self._in_flight), _LOOK_UP))
-        except Exception as error:  # noqa: BLE001 - nobody awaits this call: whoever waits for a response must hear of it
+        except Exception as error:  # noqa: BLE001 - nobody awaits this call: those who wait must hear of it
             self._end(error)
 
     def _serve(self, count: int) -> None:
@@ -135,15 +135,15 @@ class Asker:
         sent.add_done_callback(partial(self._answered, key))
 
     def _answered(self, key: bytes, answered: Future[Response]) -> None:
-        """In an engine's thread: hand the response to the store. A failed request is not stored: a later run asks again."""
+        """In an engine's thread: hand the response to the store. What failed is not stored: a later run asks again."""
         error = answered.exception() if not answered.cancelled() else EngineError("the engine stopped")
         if error is not None:
             self._call([(key, None, _as_engine_error(error))])
             return
         try:
             response = _storable(answered.result())
-        except Exception as error:  # noqa: BLE001 - an engine that breaks its contract: nobody must wait for ever
-            self._call([(key, None, _as_engine_error(error))])
+        except Exception as broken:  # noqa: BLE001 - an engine that breaks its contract: nobody must wait for ever
+            self._call([(key, None, _as_engine_error(broken))])
             return
         if response.finish_reason == "error":
             self._call([(key, response, None)])

@@ -1,6 +1,8 @@
-"""An LLM as a judge, whatever engine runs it: stage 1 asks each passage for a verbatim snippet, stage 2 ranks lists of passages.
+"""An LLM as a judge, whatever engine runs it: stage 1 asks each passage for a verbatim snippet, stage 2 ranks lists of
+passages.
 
-Source: ARHN (arXiv 2604.11092) for the two stages; prompts, chunks, windows, orders and the second attempt are our choice.
+Source: ARHN (arXiv 2604.11092) for the two stages; prompts, chunks, windows, orders and the second attempt are our
+choice.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ _PROBLEMS = {
 
 
 class LLMJudge(Judge):
-    """Judge over any engine that takes chat messages. `orders`, `window_size`, `window_positives`, `seed` and `rank_input` are the
-    options of the same names; `about` is what `describe` adds (model, revision, sampling)."""
+    """Judge over any engine that takes chat messages. `orders`, `window_size`, `window_positives`, `seed` and
+    `rank_input` are the options of the same names; `about` is what `describe` adds (model, revision, sampling)."""
 
     def __init__(
         self, asker: Asker, *, name: str, about: dict[str, Any], orders: int, window_size: int, window_positives: int,
@@ -77,13 +79,16 @@ class LLMJudge(Judge):
             for i, chunks in zip(wanted, found, strict=True)
         ]
 
-    async def rank(self, row: Row, criterion: str, answers: Sequence[Answer], candidates: Sequence[int]) -> list[Ranking]:
+    async def rank(
+        self, row: Row, criterion: str, answers: Sequence[Answer], candidates: Sequence[int]
+    ) -> list[Ranking]:
         """See `Judge.rank`. Every window and order of the row is in flight at once."""
         positives = list(range(len(row.positives)))[: self._window_positives]
         windows = cut(
             row, positives, candidates, size=self._window_size, orders=self.orders, seed=self._seed
         )
-        responses = await self._asker.ask([self._ranking_request(row, criterion, answers, window) for window in windows])
+        requests = [self._ranking_request(row, criterion, answers, window) for window in windows]
+        responses = await self._asker.ask(requests)
         rankings = [Ranking() for _ in answers]
         failures: dict[int, str] = {}
         for window, response in zip(windows, responses, strict=True):
@@ -138,7 +143,9 @@ class LLMJudge(Judge):
         return offset + len(last) >= len(text)
 
 
-def _request(kind: str, messages: list[dict[str, str]], schema: dict[str, Any], max_tokens: int, attempt: int = 1) -> Request:
+def _request(
+    kind: str, messages: list[dict[str, str]], schema: dict[str, Any], max_tokens: int, attempt: int = 1
+) -> Request:
     return Request(kind, {"messages": messages, "schema": schema, "max_tokens": max_tokens}, attempt)
 
 

@@ -57,7 +57,10 @@ def prepare(row: Row, rules: Rules, elsewhere: Callable[[Passage], bool] | None 
             if i not in kept:
                 outcome[i] = ("skipped", "max_negatives")
 
-    cluster = [-1 if outcome[i] is not None else components[first_negative + i] - first_negative for i in range(len(outcome))]
+    cluster = [
+        -1 if settled is not None else components[first_negative + i] - first_negative
+        for i, settled in enumerate(outcome)
+    ]
     return Prepared(outcome, _named_by_first(cluster))
 
 

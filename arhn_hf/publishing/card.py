@@ -62,7 +62,7 @@ def split_card(text: str) -> tuple[dict[str, Any], str]:
 
 
 def escaped(value: Any) -> str:
-    """Data as plain text in Markdown: no markup, no HTML, no table cells or control characters of its own, on one line."""
+    """Data as plain text in Markdown: no markup, HTML, table cells or control characters of its own, on one line."""
     text = " ".join(str(value).split())
     text = "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c != "\u200d" else c for c in text)
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -70,8 +70,11 @@ def escaped(value: Any) -> str:
 
 
 def _content(folder: Path) -> str:
-    """A digest of a variant's files. `datasets` caches a local folder by its name and its card's `configs` alone: without a
-    digest in them, a folder written again would load as it was."""
+    """A digest of a variant's files.
+
+    `datasets` caches a local folder by its name and its card's `configs` alone: without it a folder written again would load
+    as it was.
+    """
     digest = hashlib.sha256()
     for path in sorted(folder.glob("train-*")):
         with path.open("rb") as file:
@@ -87,8 +90,9 @@ def _yaml_head(document: dict[str, Any], existing: dict[str, Any], files: Path) 
         if i == 0:  # the variants stand in the order combined, relabel, filter
             one["default"] = True
         configs.append(one)
-    if kind == "parquet":  # `datasets` reads all configurations of a folder by one builder: jsonl variants leave evidence out
-        configs.append({"config_name": "evidence", "data_files": [{"split": "train", "path": "evidence/train-*.parquet"}]})
+    if kind == "parquet":  # `datasets` reads all configurations of a folder by one builder: none for parquet beside jsonl
+        files_of = [{"split": "train", "path": "evidence/train-*.parquet"}]
+        configs.append({"config_name": "evidence", "data_files": files_of})
     for one in configs:
         one["description"] = _content(files / one["config_name"])
     ours = {"combined", "relabel", "filter", "evidence"}

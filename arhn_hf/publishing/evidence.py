@@ -1,6 +1,7 @@
 """The evidence: one row per source passage, from which every variant can be derived again without a judge.
 
-Version 1 of the contract. Sorted by `row`, positives before negatives, `position`. Readers tolerate extra trailing columns.
+Version 1 of the contract. Sorted by `row`, positives before negatives, `position`. Readers tolerate extra trailing
+columns.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ EVIDENCE = pa.schema(
         ("label", pa.string()), ("position", pa.int32()), ("text_sha256", pa.string()), ("judge", pa.string()),
         ("answer_status", pa.string()), ("snippet", pa.string()), ("snippet_field", pa.string()),
         ("snippet_start", pa.int32()), ("snippet_end", pa.int32()), ("truncated", pa.bool_()),
-        ("answer_score", pa.float32()), ("rank_status", pa.string()), ("rank", pa.float32()), ("placements", _PLACEMENTS),
-        ("votes_above", pa.int16()), ("votes", pa.int16()), ("action", pa.string()), ("reason", pa.string()),
+        ("answer_score", pa.float32()), ("rank_status", pa.string()), ("rank", pa.float32()),
+        ("placements", _PLACEMENTS), ("votes_above", pa.int16()), ("votes", pa.int16()), ("action", pa.string()),
+        ("reason", pa.string()),
         ("in_combined", pa.string()), ("in_relabel", pa.string()), ("in_filter", pa.string()),
     ]
 )  # fmt: skip
@@ -41,20 +43,21 @@ def evidence_features() -> Features:
 
 
 def evidence_table(table: pa.Table, judge: str) -> pa.Table:
-    """Evidence of judged rows: a table with the columns of all stages → one row per source cell, sorted within each judged row.
+    """Evidence of judged rows: a table with the columns of all stages → one row per source cell, sorted within each
+    judged row.
 
     Column by column, since a dataset has many more passages than rows.
     """
     passages = flat_passages(table)
     answers, rankings, decisions = (whole(table[name]).flatten() for name in ("answers", "rankings", "decisions"))
-    digests = pa.array(
-        [text_sha256(*one) for one in zip(passages.title.to_pylist(), passages.text.to_pylist(), strict=True)], pa.string()
-    )
+    titles, texts = passages.title.to_pylist(), passages.text.to_pylist()
+    digests = pa.array([text_sha256(*one) for one in zip(titles, texts, strict=True)], pa.string())
     has_docid = pc.fill_null(pc.not_equal(passages.docid, ""), False)
     status = pc.struct_field(answers, "status")
     seen = pc.invert(pc.is_in(status, pa.array(["not_judged", "invalid_row"])))
     columns = {
-        "query_id": whole(table["query_id"]).take(passages.owner), "subset": whole(table["subset"]).take(passages.owner),
+        "query_id": whole(table["query_id"]).take(passages.owner),
+        "subset": whole(table["subset"]).take(passages.owner),
         "docid": pc.if_else(has_docid, passages.docid, digests), "label": passages.label, "text_sha256": digests,
         "judge": pc.if_else(seen, pa.scalar(judge), pa.scalar(None, pa.string())), "answer_status": status,
         **{name: pc.struct_field(answers, field) for name, field in _OF_ANSWER.items()},
@@ -90,7 +93,8 @@ def make_evidence(judge: str) -> Callable[[pa.Table], pa.Table]:
 
 
 def in_order(evidence: Dataset) -> Iterator[pa.Table]:
-    """Evidence tables sorted as the contract says: already so for formats with lists, re-ordered where groups are spread."""
+    """Evidence tables sorted as the contract says: already so for formats with lists, re-ordered where groups are
+    spread."""
     view = evidence.with_format("arrow")
     rows = evidence.data.column("row").to_numpy()
     if len(rows) == 0 or bool(np.all(rows[1:] >= rows[:-1])):

@@ -7,6 +7,7 @@ like a whole one. Only files of ours are ever replaced.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from arhn_hf.records import VARIANTS, ArhnError, UsageError
+from arhn_hf.records import VARIANTS, ArhnError, UsageError, file_error
 
 SHARD_BYTES = 500_000_000  # Arrow bytes a shard, as `push_to_hub` has it
 _ROW_GROUP_BYTES = 32_000_000
@@ -42,6 +43,8 @@ class OutputFolder:
         try:
             self.memory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise file_error(error) from error
             raise UsageError(f"cannot be created ({error.strerror})", where=str(self.path)) from error
         self._lock = FileLock(self.memory / "lock", timeout=0)
         try:
@@ -100,6 +103,9 @@ class OutputFolder:
 
     def publish(self, card: str, lineage: dict[str, Any]) -> None:
         """Move everything written aside into place; `arhn.json` leaves first and comes back last."""
+        for file in self._aside.rglob("train-*"):  # on disk before arhn.json says that it is
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
         _remove(self.path / "arhn.json")
         for name in OURS:
             if name != "arhn.json":

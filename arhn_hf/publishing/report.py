@@ -1,4 +1,5 @@
-"""Close a run: count, test the gates, write card and lineage, put everything in place, and return what `--json` prints."""
+"""Close a run: count, test the gates, write card and lineage, put everything in place, and return what `--json`
+prints."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def finish(
     monitor.begin("closing")
     summary = Summary.of(evidence)
     config = inputs.config
-    limits = {name: getattr(config, name) for name in vars(config) if name.startswith(("max_f", "max_u", "max_r", "min_r", "min_f"))}
+    gated = ("max_f", "max_u", "max_r", "min_r", "min_f")
+    limits = {name: getattr(config, name) for name in vars(config) if name.startswith(gated)}
     tested = gates(summary, limits, written)
     variants = variant_facts(shape, written, inputs.config.variant_names)
     facts = row_facts(shape.rows, inputs.index.source_rows)
@@ -43,6 +45,9 @@ def finish(
         "gates": tested,
     }  # fmt: skip
     document = {**document, "file_type": shape.file_type, "results": results}
+    for name, rows in written.items():
+        if rows == 0:
+            monitor.notice(f"Variant {name} has no rows left, and `load_dataset` refuses an empty one: look at the rules.")
     passages = {
         "positives": summary.count(label="positive"), "negatives": summary.count(label="negative"),
         "unique_pairs": facts["unique_pairs"], "truncated": summary.count(truncated=True),
@@ -52,9 +57,12 @@ def finish(
     report = {
         **head(command, "done" if ok else "gate", 0 if ok else 3),
         "output": str(folder.path), "run_id": document["run_id"], "method": document["method"],
-        "source": {key: document["source"][key] for key in ("id", "revision", "name", "split", "format", "fingerprint")},
+        "source": {
+            key: document["source"][key] for key in ("id", "revision", "name", "split", "format", "fingerprint")
+        },
         "judges": {
-            name: {key: about.get(key) for key in ("kind", "model", "revision")} for name, about in document["judges"].items()
+            name: {key: about.get(key) for key in ("kind", "model", "revision")}
+            for name, about in document["judges"].items()
         },
         "rows": facts["rows"], "passages": passages,
         "requests": {
@@ -80,12 +88,14 @@ def finish(
 
 
 def public(report: dict[str, Any]) -> dict[str, Any]:
-    """The object `--json` prints: the contract's keys, without the details that only the summary on the terminal uses."""
+    """The object `--json` prints: the contract's keys, without the details that only the summary on the terminal
+    uses."""
     return {key: value for key, value in report.items() if key not in ("histogram", "subsets")}
 
 
 def variant_facts(shape: Shape, written: dict[str, int], variants: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """Per variant: rows written, judged rows changed and dropped, passages per place, and how many rows keep n negatives."""
+    """Per variant: rows written, judged rows changed and dropped, passages per place, and how many rows keep n
+    negatives."""
     facts = {}
     for variant in variants:
         changed = dropped = positives = negatives = 0
@@ -115,7 +125,8 @@ def row_facts(rows: Dataset, source_rows: int) -> dict[str, Any]:
     sampled = invalid = skipped = 0
     for batch in rows.select_columns(["rows", "invalid", "decisions"]).with_format("arrow").iter(_BATCH):
         sizes = pc.list_value_length(batch["rows"]).to_pylist()
-        for size, reason, decisions in zip(sizes, batch["invalid"].to_pylist(), batch["decisions"].to_pylist(), strict=True):
+        reasons, decided = batch["invalid"].to_pylist(), batch["decisions"].to_pylist()
+        for size, reason, decisions in zip(sizes, reasons, decided, strict=True):
             sampled += size
             if reason is not None:
                 invalid += size
@@ -129,8 +140,8 @@ def row_facts(rows: Dataset, source_rows: int) -> dict[str, Any]:
 
 
 def unique_pairs(rows: Dataset) -> int:
-    """How many different (query, passage) pairs there are. Only rows that share their query can share a pair: the digests of the
-    others' pairs are counted batch by batch and forgotten."""
+    """How many different (query, passage) pairs there are. Only rows that share their query can share a pair: the
+    digests of the others' pairs are counted batch by batch and forgotten."""
     view = rows.with_format("arrow")
     queries = [_digests(batch["query"].to_pylist()) for batch in view.select_columns(["query"]).iter(_BATCH)]
     digest_of = np.concatenate(queries or [_digests([])])

@@ -22,8 +22,8 @@ BATCH = 500
 
 @dataclass
 class Shape:
-    """What a variant is shaped by. `rows` has the columns of `ROWS`, `DECISIONS` and `PLACES`; `target` is set with `--to`;
-    `count` is the number of negatives of an n-tuple."""
+    """What a variant is shaped by. `rows` has the columns of `ROWS`, `DECISIONS` and `PLACES`; `target` is set with
+    `--to`; `count` is the number of negatives of an n-tuple."""
 
     source: Dataset
     form: Format
@@ -112,7 +112,8 @@ class Shape:
 
     def _converted(self, variant: str) -> Iterator[pa.Table]:
         """In the order of the judged rows. Invalid rows have no faithful form in another schema and are left out."""
-        assert self.target is not None
+        if self.target is None:
+            raise ValueError("no target to convert to")
         schema = self.features().arrow_schema
         view = self.rows.with_format("arrow")
         for start in range(0, len(self.rows), BATCH):

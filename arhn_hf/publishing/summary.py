@@ -12,14 +12,16 @@ from datasets import Dataset
 from arhn_hf.records import VARIANTS
 
 _KEYS = [
-    "subset", "label", "answer_status", "rank_status", "truncated", "action", "reason", "in_combined", "in_relabel", "in_filter",
+    "subset", "label", "answer_status", "rank_status", "truncated", "action", "reason", "in_combined", "in_relabel",
+    "in_filter",
 ]  # fmt: skip
 _FAILED_REASONS = frozenset({"not_english", "answer_failed", "ranking_failed", "positives_failed"})
 
 
 @dataclass
 class Summary:
-    """Counts over evidence rows (source cells). `by` maps (subset, label, …, in_filter) tuples to how many; see `_KEYS`."""
+    """Counts over evidence rows (source cells). `by` maps (subset, label, …, in_filter) tuples to how many; see
+    `_KEYS`."""
 
     by: Counter[tuple[Any, ...]] = field(default_factory=Counter)
 
@@ -49,7 +51,8 @@ class Summary:
     def decisions(self) -> dict[str, int]:
         """Negatives by action."""
         return {
-            name: self.count(label="negative", action=name) for name in ("relabel", "filter", "keep", "duplicate", "undecided")
+            name: self.count(label="negative", action=name)
+            for name in ("relabel", "filter", "keep", "duplicate", "undecided")
         }
 
     def considered(self) -> int:
@@ -64,10 +67,13 @@ class Summary:
         return {name: round(10 * found[name] / of, 3) if of else 0.0 for name in ("relabel", "filter")}
 
     def failures(self) -> dict[str, Any]:
-        """Failed judgements of negatives: `count` of `of` meant, `rate`; `ungrounded` apart; `by_status` of answers and rankings."""
+        """Failed judgements of negatives: `count` of `of` meant, `rate`; `ungrounded` apart; `by_status` of answers and
+        rankings."""
         meant = self.count(label="negative") - self.count(label="negative", action={"skipped", "duplicate"})
         failed = self.count(label="negative", action="undecided", reason=_FAILED_REASONS)
-        ungrounded = self.count(label="negative", action="undecided", reason="answer_failed", answer_status="ungrounded")
+        ungrounded = self.count(
+            label="negative", action="undecided", reason="answer_failed", answer_status="ungrounded"
+        )
         by_status: dict[str, int] = {}
         for key, n in sorted(self.by.items(), key=str):
             row = dict(zip(_KEYS, key, strict=True))
@@ -112,7 +118,10 @@ def gates(summary: Summary, limits: dict[str, Any], variant_rows: dict[str, int]
         ("min_rows", fewest, False),
     ]  # fmt: skip
     return [
-        {"name": name, "limit": limits[name], "value": value, "ok": value <= limits[name] if upper else value >= limits[name]}
+        {
+            "name": name, "limit": limits[name], "value": value,
+            "ok": value <= limits[name] if upper else value >= limits[name],
+        }  # fmt: skip
         for name, value, upper in table
         if limits.get(name) is not None
     ]

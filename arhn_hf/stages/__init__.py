@@ -1,0 +1,1 @@
+"""The steps of a run, each a `Dataset.map` over the judged rows."""

@@ -15,7 +15,8 @@ from arhn_hf.stages.tables import answers_table, to_prepared, to_row
 
 
 def wanted_passages(row: Row, prepared: Prepared, *, not_english: bool, criterion: str) -> list[int]:
-    """Indices into `row.passages` that stage 1 must read: the positives and the unsettled negatives, if there are any of those."""
+    """Indices into `row.passages` that stage 1 must read: the positives and the unsettled negatives, if there are any
+    of those."""
     if row.invalid is not None or criterion == "skip" or not_english:
         return []
     count = len(row.positives)

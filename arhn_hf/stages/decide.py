@@ -35,7 +35,8 @@ def make_decide(
 ) -> Callable[[pa.Table], pa.Table]:
     """The transform from `ROWS` + `ANSWERS` + `RANKINGS` to a `DECISIONS` table.
 
-    `count_tokens` is needed with `--train-max-length`: tokens of a text as the trained encoder's kind of tokenizer counts them.
+    `count_tokens` is needed with `--train-max-length`: tokens of a text as the trained encoder's kind of tokenizer
+    counts them.
     """
 
     def transform(table: pa.Table) -> pa.Table:
@@ -69,8 +70,9 @@ def _beyond(
 
 @dataclass(frozen=True)
 class Shortage:
-    """How short rows are treated: `treatment` is `drop`, `keep` or `backfill`; `wanted` the number of negatives that every written
-    row must have (n-tuples), or `None`; `known(i)` the digests of positives elsewhere of the i-th row's query."""
+    """How short rows are treated: `treatment` is `drop`, `keep` or `backfill`; `wanted` the number of negatives that
+    every written row must have (n-tuples), or `None`; `known(i)` the digests of positives elsewhere of the i-th row's
+    query."""
 
     treatment: str
     wanted: int | None
@@ -89,7 +91,7 @@ def make_places(rows: Dataset, rules: Rules, variants: Sequence[str], shortage: 
         items = []
         for number, value in zip(indices, table.to_pylist(), strict=True):
             row, decisions = to_row(value), to_decisions(value)
-            item: dict[str, Any] = {name: None for name in PLACES.names}
+            item: dict[str, Any] = dict.fromkeys(PLACES.names)
             for variant in variants:
                 where = _places(row, decisions, variant, rules)
                 lacking = missing_negatives(decisions, where[len(row.positives) :], rules)
@@ -113,7 +115,8 @@ def _places(row: Row, decisions: Sequence[Decision], variant: str, rules: Rules)
 
 
 def _lacking(row: Row, where: Sequence[str | None], wanted: int) -> int:
-    """The most negatives any row of an n-tuple group lacks: each source row's own, and the group's for new positives."""
+    """The most negatives any row of an n-tuple group lacks: each source row's own, and the group's for new
+    positives."""
     count = len(row.positives)
     left = dict.fromkeys(row.rows, 0)
     for passage, spot in zip(row.negatives, where[count:], strict=True):
@@ -127,8 +130,8 @@ def _lacking(row: Row, where: Sequence[str | None], wanted: int) -> int:
 def _donors(
     reader: Dataset, number: int, row: Row, variant: str, rules: Rules, short: int, known: frozenset[int]
 ) -> list[Cell]:
-    """Random negatives of other rows: a pure function of source, decisions and seed. None equals or nearly equals a positive of
-    this query, or a negative it already has."""
+    """Random negatives of other rows: a pure function of source, decisions and seed. None equals or nearly equals a
+    positive of this query, or a negative it already has."""
     chooser = random.Random(f"backfill\0{rules.seed}\0{variant}\0{row.index}")
     taken = [token_set(passage_key(p.title, p.text)) for p in row.passages]
     donors: list[Cell] = []

@@ -1,6 +1,7 @@
 """A hash of a dataset's content: equal for equal values, whatever the chunking, the file format or the machine.
 
-`datasets`' own fingerprint hashes the history of transforms and file names, so it cannot say whether two copies are the same data.
+`datasets`' own fingerprint hashes the history of transforms and file names, so it cannot say whether two copies are the
+same data.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import pyarrow.compute as pc
 class Fingerprint:
     """Feed it a dataset's tables in order, then read `hexdigest`.
 
-    Every leaf of the schema has its own running hashes of validity, lengths and bytes, so batches of any size give the same
-    result. Values of types without a plain byte form are hashed by their `repr`.
+    Every leaf of the schema has its own running hashes of validity, lengths and bytes, so batches of any size give the
+    same result. Values of types without a plain byte form are hashed by their `repr`.
     """
 
     def __init__(self) -> None:
@@ -53,7 +54,7 @@ class Fingerprint:
         elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
             self._parts[f"{path}#"].update(_int64(pc.list_value_length(array)))
             self._add(f"{path}[]", array.flatten())
-        elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        elif any(test(kind) for test in _BYTES):
             self._parts[f"{path}#"].update(_int64(pc.binary_length(array)))
             flat = array.drop_null().cast(pa.large_binary())
             offsets = np.frombuffer(flat.buffers()[1], dtype=np.int64)[flat.offset : flat.offset + len(flat) + 1]
@@ -68,6 +69,9 @@ class Fingerprint:
             for value in array.to_pylist():
                 self._parts[path].update(repr(value).encode("utf-8", "surrogatepass"))
         return None
+
+
+_BYTES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
 
 
 def _int64(array: pa.Array) -> bytes:

@@ -1,4 +1,5 @@
-"""The passages of judged rows as flat columns, positives before negatives in each row: the order of every per-passage list.
+"""The passages of judged rows as flat columns, positives before negatives in each row: the order of every per-passage
+list.
 
 What is computed for every passage alike (evidence, counts) is computed column by column, without an object per passage.
 """
@@ -29,8 +30,8 @@ class FlatCells:
 
 @dataclass(frozen=True)
 class FlatPassages:
-    """Columns over all passages of a `ROWS` table. `owner` is the row in the table; `spots` are the source cells as the table has
-    them (null: one cell, in the row's only source row, at the passage's own `position`)."""
+    """Columns over all passages of a `ROWS` table. `owner` is the row in the table; `spots` are the source cells as the
+    table has them (null: one cell, in the row's only source row, at the passage's own `position`)."""
 
     owner: Ints
     position: Ints

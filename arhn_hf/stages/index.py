@@ -54,8 +54,8 @@ def _digest(*parts: str | None) -> bytes:
 class Index:
     """Judged rows of a source. `order[starts[i]:starts[i + 1]]` are the source rows of judged row i, in source order.
 
-    `query_group[i]` is shared by judged rows of the same normalised query and instruction (-1: it occurs once); `elsewhere` holds
-    (group, judged row, passage digest) of their positives, sorted by group.
+    `query_group[i]` is shared by judged rows of the same normalised query and instruction (-1: it occurs once);
+    `elsewhere` holds (group, judged row, passage digest) of their positives, sorted by group.
     """
 
     fingerprint: str
@@ -94,7 +94,8 @@ class Index:
         else:
             judged = np.array(chosen, dtype=np.int64)
             offsets = np.concatenate([[0], np.cumsum(np.diff(self.starts)[judged])])
-            values = np.concatenate([self.order[self.starts[i] : self.starts[i + 1]] for i in chosen] or [self.order[:0]])
+            parts = [self.order[self.starts[i] : self.starts[i + 1]] for i in chosen]
+            values = np.concatenate([self.order[:0], *parts])
         rows = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values))
         return Dataset(pa.table({"judged": pa.array(judged, pa.int64()), "rows": rows}))
 
@@ -112,8 +113,8 @@ def build_index(source: Dataset, form: Format, advance: Callable[[int], None] = 
             bad = invalid_reason(row) is not None and not (form.grouped and (row.query or "").strip() and _texts(row))
             if form.grouped:
                 grouping.append(_digest(str(number)) if bad else _digest("q", row.query, row.instruction, row.subset))
-            asked = (row.query or "").strip()
-            asking.append(_digest("q", normalised(asked), normalised(row.instruction)) if asked else _digest(str(number)))
+            query = normalised(row.query)
+            asking.append(_digest("q", query, normalised(row.instruction)) if query else _digest(str(number)))
         together.append(np.array(grouping, dtype="S16"))
         queries.append(np.array(asking, dtype="S16"))
         done += len(batch)

@@ -1,7 +1,8 @@
 """Run the stages as `Dataset.map` transforms with the traps of `map` closed.
 
-Explicit fingerprints and `load_from_cache_file=False`: `datasets`' own cache would replay rows whose judgement failed. Arrow in,
-Arrow out: no decoding and re-encoding through `Features`. Work files stay in the run's own folder and go with it.
+Explicit fingerprints and `load_from_cache_file=False`: `datasets`' own cache would replay rows whose judgement failed.
+Arrow in, Arrow out: no decoding and re-encoding through `Features`. Work files stay in the run's own folder and go with
+it.
 """
 
 from __future__ import annotations
@@ -17,15 +18,21 @@ from typing import Any, TypeVar
 import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, are_progress_bars_disabled, concatenate_datasets, disable_progress_bars, enable_progress_bars
+from datasets import (
+    Dataset,
+    are_progress_bars_disabled,
+    concatenate_datasets,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 from datasets.utils import logging as datasets_logging
 
 from arhn_hf.stages.tables import features
 
 T = TypeVar("T")
 
-# Each batch becomes one record batch of its work file, and each of those costs some kilobytes of memory while the file is mapped:
-# small ones would make memory grow with the rows.
+# Each batch becomes one record batch of its work file, and each of those costs some kilobytes of memory while the file
+# is mapped: small ones would make memory grow with the rows.
 PURE_BATCH = 1000  # rows a batch in stages that only compute
 ASKING_BATCH = 500  # rows a batch in stages that await a judge, at most
 _ASKING_PASSAGES = 2500  # passages a batch in stages that await a judge: fewer rows where rows are wide
@@ -44,7 +51,8 @@ class Maps:
     ) -> Dataset:  # fmt: skip
         """`transform` (sync or async, table → table of `schema`) over `rows`; the result holds the new columns only.
 
-        Memory is bounded: an asynchronous transform has at most `_BATCHES_AT_WORK` batches of about `_ASKING_PASSAGES` passages.
+        Memory is bounded: an asynchronous transform has at most `_BATCHES_AT_WORK` batches of about `_ASKING_PASSAGES`
+        passages.
         """
         if len(rows) == 0:
             return Dataset(schema.empty_table())
@@ -70,7 +78,8 @@ def _rows_holding(passages: int, rows: Dataset) -> int:
 
 @contextmanager
 def _few_batches_at_work() -> Iterator[None]:
-    """`datasets` keeps 1,000 asynchronous batches at work, so that they would have to be tiny; we ask for a few large ones."""
+    """`datasets` keeps 1,000 asynchronous batches at work, so that they would have to be tiny; we ask for a few large
+    ones."""
     before = datasets.config.MAX_NUM_RUNNING_ASYNC_MAP_FUNCTIONS_IN_PARALLEL
     datasets.config.MAX_NUM_RUNNING_ASYNC_MAP_FUNCTIONS_IN_PARALLEL = _BATCHES_AT_WORK
     try:
@@ -81,7 +90,8 @@ def _few_batches_at_work() -> Iterator[None]:
 
 @contextmanager
 def _rare_collections() -> Iterator[None]:
-    """Batches are many small objects without cycles: looking for cycles after every 700 of them took a third of a run's time."""
+    """Batches are many small objects without cycles: looking for cycles after every 700 of them took a third of a run's
+    time."""
     before = gc.get_threshold()
     gc.set_threshold(50_000, 20, 20)
     try:

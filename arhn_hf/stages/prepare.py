@@ -39,8 +39,8 @@ def make_prepare(
         for i, group in zip(judged, groups, strict=True):
             row = to_judged(group, read[start : start + len(group)], form)
             start += len(group)
-            known = index.positives_elsewhere(i)
-            items.append(_prepared(row, rules, criterion(row.subset), known, english_only=english_only, grouped=form.grouped))
+            about, known = criterion(row.subset), index.positives_elsewhere(i)
+            items.append(_prepared(row, rules, about, known, english_only=english_only, grouped=form.grouped))
         report(len(items))
         return pa.Table.from_pylist(items, schema=ROWS)
 
@@ -48,7 +48,8 @@ def make_prepare(
 
 
 def to_judged(numbers: list[int], rows: Sequence[SourceRow], form: Format) -> Row:
-    """One judged row of the source rows `numbers`: its positives and negatives are the distinct passages in source order."""
+    """One judged row of the source rows `numbers`: its positives and negatives are the distinct passages in source
+    order."""
     first = rows[0]
     positives = _distinct("positive", numbers, [row.positives for row in rows], merge=form.grouped)
     negatives = _distinct("negative", numbers, [row.negatives for row in rows], merge=form.grouped)
@@ -58,8 +59,9 @@ def to_judged(numbers: list[int], rows: Sequence[SourceRow], form: Format) -> Ro
         whole = SourceRow(first.query, [d for r in rows for d in r.positives], [d for r in rows for d in r.negatives])
         invalid = invalid_reason(whole)
     return Row(
-        numbers[0], numbers, first.query or "", positives, negatives, first.query_id, first.subset, first.instruction, invalid
-    )
+        numbers[0], numbers, first.query or "", positives, negatives, first.query_id, first.subset, first.instruction,
+        invalid,
+    )  # fmt: skip
 
 
 def _distinct(label: Label, numbers: list[int], lists: list[list[Document]], *, merge: bool) -> list[Passage]:
@@ -89,8 +91,8 @@ def _prepared(
         settled = [None if one is None else "/".join(one) for one in prepared.outcome]
         cluster = prepared.cluster
     return {
-        "rows": row.rows, "query_id": row.query_id, "subset": row.subset, "query": row.query, "instruction": row.instruction,
-        "invalid": row.invalid, "criterion": criterion,
+        "rows": row.rows, "query_id": row.query_id, "subset": row.subset, "query": row.query,
+        "instruction": row.instruction, "invalid": row.invalid, "criterion": criterion,
         "not_english": english_only and judged and not probably_english(row),
         "positives": [_passage(p, grouped) for p in row.positives],
         "negatives": [_passage(p, grouped) for p in row.negatives],

@@ -1,7 +1,7 @@
 """The Arrow shapes of what the stages hand to each other, and the way back into records.
 
-Every stage is a `Dataset.map` over the same rows that adds its own columns; none rewrites the passages. Work files hold judged
-rows (one per query where the format spreads a query over several source rows).
+Every stage is a `Dataset.map` over the same rows that adds its own columns; none rewrites the passages. Work files hold
+judged rows (one per query where the format spreads a query over several source rows).
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from arhn_hf.methods.duplicates import Prepared
 from arhn_hf.records import Answer, Cell, Decision, Label, Passage, Placement, Ranking, Row
 
 _CELL = pa.struct([("row", pa.int64()), ("position", pa.int32())])
-_PASSAGE = pa.struct([("docid", pa.string()), ("title", pa.string()), ("text", pa.string()), ("cells", pa.list_(_CELL))])
+_PASSAGE = pa.struct(
+    [("docid", pa.string()), ("title", pa.string()), ("text", pa.string()), ("cells", pa.list_(_CELL))]
+)
 _PLACEMENT = pa.struct([("window", pa.int32()), ("order", pa.int32()), ("rank", pa.int32())])
 
 ROWS = pa.schema(
@@ -34,8 +36,8 @@ ANSWERS = pa.schema(
             pa.list_(
                 pa.struct(
                     [
-                        ("status", pa.string()), ("snippet", pa.string()), ("field", pa.string()), ("start", pa.int32()),
-                        ("end", pa.int32()), ("score", pa.float32()), ("truncated", pa.bool_()),
+                        ("status", pa.string()), ("snippet", pa.string()), ("field", pa.string()),
+                        ("start", pa.int32()), ("end", pa.int32()), ("score", pa.float32()), ("truncated", pa.bool_()),
                     ]
                 )
             ),
@@ -52,8 +54,8 @@ DECISIONS = pa.schema(
             pa.list_(
                 pa.struct(
                     [
-                        ("action", pa.string()), ("reason", pa.string()), ("votes_above", pa.int16()), ("votes", pa.int16()),
-                        ("rank", pa.float32()), ("new_position", pa.int32()),
+                        ("action", pa.string()), ("reason", pa.string()), ("votes_above", pa.int16()),
+                        ("votes", pa.int16()), ("rank", pa.float32()), ("new_position", pa.int32()),
                     ]
                 )
             ),
@@ -148,7 +150,10 @@ def rankings_table(records: Sequence[Sequence[Ranking]]) -> pa.Table:
         RANKINGS,
         [
             [
-                {"status": r.status, "placements": [{"window": p.window, "order": p.order, "rank": p.rank} for p in r.placements]}
+                {
+                    "status": r.status,
+                    "placements": [{"window": p.window, "order": p.order, "rank": p.rank} for p in r.placements],
+                }
                 for r in row
             ]
             for row in records
@@ -163,8 +168,8 @@ def decisions_table(records: Sequence[Sequence[Decision]]) -> pa.Table:
         [
             [
                 {
-                    "action": d.action, "reason": d.reason, "votes_above": d.votes_above, "votes": d.votes, "rank": d.rank,
-                    "new_position": d.new_position,
+                    "action": d.action, "reason": d.reason, "votes_above": d.votes_above, "votes": d.votes,
+                    "rank": d.rank, "new_position": d.new_position,
                 }
                 for d in row
             ]

@@ -1,4 +1,5 @@
-"""How each row is treated as a whole, once the answers are known: which subsets are left untouched, where relabeling is off."""
+"""How each row is treated as a whole, once the answers are known: which subsets are left untouched, where relabeling is
+off."""
 
 from __future__ import annotations
 
@@ -17,15 +18,15 @@ from arhn_hf.rules import Rules
 
 @dataclass
 class Treatments:
-    """Row → `Treatment`. `answerable` is, per subset, the share of original positives that hold a grounded answer (failed ones are in
-    neither number); `untouched` are the subsets below `--min-answerable`."""
+    """Row → `Treatment`. `answerable` is, per subset, the share of original positives that hold a grounded answer
+    (failed ones are in neither number); `untouched` are the subsets below `--min-answerable`."""
 
     rules: Rules
     criteria: Criteria
     ranks: bool
     answerable: Mapping[str, float] = field(default_factory=dict)
     subsets: frozenset[str] = frozenset()
-    _only_filters: dict[str | None, bool] = field(default_factory=dict)  # by subset: a look-up in the criteria normalises names
+    _only_filters: dict[str | None, bool] = field(default_factory=dict)  # by subset: the criteria normalise every name
 
     @property
     def all_subsets(self) -> dict[str, float | None]:
@@ -63,7 +64,8 @@ def answerable_shares(rows: Dataset) -> dict[str, float]:
     judged: dict[str, int] = {}
     for batch in rows.select_columns(["subset", "positives", "answers"]).with_format("arrow").iter(1000):
         counts = pc.list_value_length(batch["positives"]).to_pylist()
-        for subset, count, answers in zip(batch["subset"].to_pylist(), counts, batch["answers"].to_pylist(), strict=True):
+        names, answered = batch["subset"].to_pylist(), batch["answers"].to_pylist()
+        for subset, count, answers in zip(names, counts, answered, strict=True):
             for answer in answers[:count]:
                 status = answer["status"]
                 if status in GROUNDED:

@@ -1,4 +1,4 @@
-"""What the command-line tests share: running a command in this process, its outcome, and small sources of every schema."""
+"""What the command-line tests share: running a command here, its outcome, and small sources of every schema."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Asked:
 
 
 def use_reply(monkeypatch: pytest.MonkeyPatch, reply: Any = scripted_reply) -> Asked:
-    """Make `arhn-hf refine` ask scripted engines that reply so (a new one for every run); all else is the real command."""
+    """Make `arhn-hf refine` ask scripted engines that reply so, a new one for every run."""
     original, asked = pipeline.run_refine, Asked()
 
     def run(config: RunConfig, monitor: Monitor) -> pipeline.RefineResult:
@@ -158,16 +158,28 @@ def sources_of_every_schema(folder: Path) -> dict[str, tuple[Path, Path | None]]
         for row in rows
     ]
     scored = [
-        {"query": q, "pos": p, "neg": n, "pos_scores": [0.5 + i for i in range(len(p))], "neg_scores": [0.1 * i for i in range(len(n))],
-         "prompt": "Find the note.", "type": "normal"}
+        {
+            "query": q,
+            "pos": p,
+            "neg": n,
+            "pos_scores": [0.5 + i for i in range(len(p))],
+            "neg_scores": [0.1 * i for i in range(len(n))],
+            "prompt": "Find the note.",
+            "type": "normal",
+        }
         for q, p, n in flat
-    ]  # fmt: skip
+    ]
     triplets = [{"anchor": q, "positive": p, "negative": n} for q, ps, ns in flat for p in ps for n in ns]
     tuples = [
-        {"anchor": q, "positive": p, **{f"negative_{i + 1}": n for i, n in enumerate(ns[:4])}} for q, ps, ns in flat for p in ps
+        {"anchor": q, "positive": p, **{f"negative_{i + 1}": n for i, n in enumerate(ns[:4])}}
+        for q, ps, ns in flat
+        for p in ps
     ]
     pairs = [
-        {"sentence1": q, "sentence2": t, "label": label} for q, ps, ns in flat for label, ts in ((1, ps), (0, ns)) for t in ts
+        {"sentence1": q, "sentence2": t, "label": label}
+        for q, ps, ns in flat
+        for label, ts in ((1, ps), (0, ns))
+        for t in ts
     ]
     return {
         "tevatron": (write_jsonl(folder / "tevatron.jsonl", rows), None),

@@ -1,4 +1,4 @@
-"""A folder refined once by the scripted engine, and a command line whose `refine` asks that engine instead of the reader."""
+"""A folder refined once by the scripted engine, and a `refine` that asks that engine instead of the reader."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
         patch.setenv("HF_DATASETS_CACHE", str(cache))
         patch.setenv("HF_HUB_OFFLINE", "1")
-        for name in [name for name in os.environ if name.startswith("ARHN_") and name not in ("ARHN_REQUIRE", "ARHN_SHARED")]:
+        for name in [
+            name for name in os.environ if name.startswith("ARHN_") and name not in ("ARHN_REQUIRE", "ARHN_SHARED")
+        ]:
             patch.delenv(name)
         yield
 

@@ -1,4 +1,4 @@
-"""Input that cannot be refined: exit 2 and one line that says what, where and what to do, before anything is judged or written."""
+"""Input that cannot be refined: exit 2 and one line of what, where and what to do, before anything is judged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,16 @@ def refuse(*words: Any, engine: Asked, output: Path) -> str:
 def test_an_unknown_schema_lists_columns_and_formats(scripted: Asked, tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "odd.jsonl", [{"question_text": "a", "good": ["b"], "bad": [1]}])
     line = refuse(source, engine=scripted, output=tmp_path / "out")
-    for words in ("question_text: string", "good: list<string>", "bad: list<int64>", "tevatron", "flagembedding", "triplet", "n-tuple", "labeled-pair"):
+    for words in (
+        "question_text: string",
+        "good: list<string>",
+        "bad: list<int64>",
+        "tevatron",
+        "flagembedding",
+        "triplet",
+        "n-tuple",
+        "labeled-pair",
+    ):
         assert words in line, words
 
 
@@ -124,7 +133,9 @@ def test_n_tuples_cannot_keep_short_rows(scripted: Asked, tmp_path: Path) -> Non
     sources = sources_of_every_schema(tmp_path)
     line = refuse(sources["n-tuple"][0], "--short-rows", "keep", engine=scripted, output=tmp_path / "out")
     assert "--short-rows: keep is impossible for n-tuples" in line
-    line = refuse(sources["tevatron"][0], "--to", "n-tuple", "--short-rows", "keep", engine=scripted, output=tmp_path / "out")
+    line = refuse(
+        sources["tevatron"][0], "--to", "n-tuple", "--short-rows", "keep", engine=scripted, output=tmp_path / "out"
+    )
     assert "--short-rows" in line
     line = refuse(sources["n-tuple"][0], "--negatives", "3", engine=scripted, output=tmp_path / "out")
     assert "--negatives: the source's rows have 4 negatives" in line
@@ -180,7 +191,9 @@ def test_strict_names_the_row(name: str, scripted: Asked, tmp_path: Path) -> Non
 
 def test_rows_without_negatives(scripted: Asked, tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "s.jsonl", [*GOOD, tevatron_row(9, "why is that", texts("lanterns", 1, "pos"), [])])
-    report = cli("refine", source, "--output", tmp_path / "keep", "--short-rows", "keep", "--min-answerable", 0, "--json").json
+    report = cli(
+        "refine", source, "--output", tmp_path / "keep", "--short-rows", "keep", "--min-answerable", 0, "--json"
+    ).json
     assert report["rows"]["invalid"] == 0
     rows = load_dataset(str(tmp_path / "keep"), "combined", split="train")
     assert (rows[-1]["query_id"], rows[-1]["negative_passages"]) == ("q9", [])

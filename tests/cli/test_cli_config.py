@@ -1,4 +1,4 @@
-"""Options from YAML, the environment and the command line: every one of them, their order, and every way to get a file wrong."""
+"""Options from YAML, the environment and the command line: each of them, their order, and files that are wrong."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ def test_later_places_win(captured: Captured, tmp_path: Path) -> None:
     assert (captured().sample, captured().seed, captured().relabel, captured().source) == (3, 7, False, "from-yaml")
     cli("refine", "--config", file, env={"ARHN_SAMPLE": "4"})
     assert (captured().sample, captured().seed) == (4, 7)
-    cli("refine", "given", "--config", file, "--sample", "5", "--relabel", env={"ARHN_SAMPLE": "4", "ARHN_RELABEL": "0"})
+    cli(
+        "refine", "given", "--config", file, "--sample", "5", "--relabel", env={"ARHN_SAMPLE": "4", "ARHN_RELABEL": "0"}
+    )
     assert (captured().sample, captured().seed, captured().relabel, captured().source) == (5, 7, True, "given")
     cli("refine", "x", env={"ARHN_CONFIG": str(file)})
     assert captured().sample == 3
@@ -89,14 +91,21 @@ def test_later_places_win(captured: Captured, tmp_path: Path) -> None:
         ("criterion:", ()),
     ],
 )
-def test_a_criterion_is_a_mapping_a_list_or_one(content: str, expected: tuple[str, ...], captured: Captured, tmp_path: Path) -> None:
+def test_a_criterion_is_a_mapping_a_list_or_one(
+    content: str, expected: tuple[str, ...], captured: Captured, tmp_path: Path
+) -> None:
     done = cli("refine", "x", "--config", write(tmp_path, content))
     assert done.code == 0, done.err
     assert captured().criterion == expected
 
 
 def test_lists_and_numbers_where_people_write_them(captured: Captured, tmp_path: Path) -> None:
-    cli("refine", "x", "--config", write(tmp_path, "variants: [filter, combined]\nfilter-only: [1, two]\nmax-failures: 0"))
+    cli(
+        "refine",
+        "x",
+        "--config",
+        write(tmp_path, "variants: [filter, combined]\nfilter-only: [1, two]\nmax-failures: 0"),
+    )
     assert captured().variant_names == ("combined", "filter")
     assert captured().filter_only == ("1", "two")
     assert captured().max_failures == 0

@@ -51,7 +51,19 @@ def test_to_every_other_schema(name: str, scripted: Asked, tmp_path: Path) -> No
     refine(name, tmp_path)
     for target in TARGETS:
         out = tmp_path / target
-        done = cli("derive", tmp_path / "out", "--output", out, "--to", target, "--negatives", 2, "--variants", "combined", "--json")
+        done = cli(
+            "derive",
+            tmp_path / "out",
+            "--output",
+            out,
+            "--to",
+            target,
+            "--negatives",
+            2,
+            "--variants",
+            "combined",
+            "--json",
+        )
         assert done.code == 0, (target, done.out)
         assert len(load_dataset(str(out), split="train")) == done.json["variants"]["combined"]["rows"] > 0
         assert cli("check", out).code == 0, target
@@ -62,6 +74,22 @@ def test_refine_and_derive_convert_alike(scripted: Asked, tmp_path: Path) -> Non
 
     refine("triplet", tmp_path)
     source = tmp_path / "triplet.jsonl"
-    assert cli("refine", source, "--output", tmp_path / "direct", "--min-answerable", 0, "--to", "n-tuple", "--negatives", 3).code == 0
-    assert cli("derive", tmp_path / "out", "--output", tmp_path / "derived", "--to", "n-tuple", "--negatives", 3).code == 0
+    assert (
+        cli(
+            "refine",
+            source,
+            "--output",
+            tmp_path / "direct",
+            "--min-answerable",
+            0,
+            "--to",
+            "n-tuple",
+            "--negatives",
+            3,
+        ).code
+        == 0
+    )
+    assert (
+        cli("derive", tmp_path / "out", "--output", tmp_path / "derived", "--to", "n-tuple", "--negatives", 3).code == 0
+    )
     assert folder_bytes(tmp_path / "direct") == folder_bytes(tmp_path / "derived")

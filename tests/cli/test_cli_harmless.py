@@ -43,8 +43,8 @@ def nasty_source(path: Path) -> Path:
 @pytest.fixture
 def nasty(scripted: Asked, tmp_path: Path) -> tuple[Path, str, str]:
     """A folder with a nasty name refined from a nasty folder; its summary and its progress."""
-    folder = tmp_path / "a [red] $title <b> | `c` [/] \u202e\x1b[31m"
-    source = nasty_source(tmp_path / "src $source [/bold] <i> --- \x1b" / "train.jsonl").parent
+    folder = tmp_path / "a [red] $title <b> | `c` [b] \u202e\x1b[31m"
+    source = nasty_source(tmp_path / "src $source <i> --- \x1b" / "train.jsonl").parent
     done = cli("refine", source, "--output", folder, "--min-answerable", 0)
     assert done.code == 0, done.err
     return folder, done.out, done.err
@@ -93,7 +93,9 @@ def test_the_card_is_not_broken(nasty: tuple[Path, str, str]) -> None:
     assert len(table) == 1 + 1 + len(NASTY)
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {10}
     assert "\\$title" in body
-    plain = folder.rename(folder.parent / "plain $title <b> | `c` \u202e\x1b[31m")  # `datasets` itself reads no folder with [ ]
+    plain = folder.rename(
+        folder.parent / "plain $title <b> | `c` \u202e\x1b[31m"
+    )  # `datasets` itself reads no folder with [ ]
     for name in ("combined", "relabel", "filter", "evidence"):
         assert len(load_dataset(str(plain), name, split="train")) > 0
 
@@ -105,15 +107,23 @@ def test_a_second_run_keeps_what_a_person_wrote(scripted: Asked, tmp_path: Path)
     head, body = split_card(card.read_text(encoding="utf-8"))
     theirs = {"config_name": "extra", "data_files": "extra/*.parquet"}
     head = {
-        "license": "cc-by-4.0", "pretty_name": "Mine: “all” of it", "tags": ["mine", "arhn-hf"], **{k: v for k, v in head.items() if k != "tags"},
-        "configs": [theirs, *head["configs"]], "extra_gated_fields": {"Name": "text"},
-    }  # fmt: skip
+        "license": "cc-by-4.0",
+        "pretty_name": "Mine: “all” of it",
+        "tags": ["mine", "arhn-hf"],
+        **{k: v for k, v in head.items() if k != "tags"},
+        "configs": [theirs, *head["configs"]],
+        "extra_gated_fields": {"Name": "text"},
+    }
     written = f"# My title\n\nBefore $this, {{that}} and \\1.\n\n{body}\n## After\n\nMore | of it.\n"
     card.write_text(f"---\n{yaml.safe_dump(head, allow_unicode=True, sort_keys=False)}---\n{written}", encoding="utf-8")
     (out / "notes.txt").write_text("kept")
     assert cli("refine", source, "--output", out, "--variants", "filter,combined", "--max-new-positives", 1).code == 0
     again, text = split_card(card.read_text(encoding="utf-8"))
-    assert (again["license"], again["pretty_name"], again["extra_gated_fields"]) == ("cc-by-4.0", "Mine: “all” of it", {"Name": "text"})
+    assert (again["license"], again["pretty_name"], again["extra_gated_fields"]) == (
+        "cc-by-4.0",
+        "Mine: “all” of it",
+        {"Name": "text"},
+    )
     assert again["tags"] == ["mine", "arhn-hf", "hard-negatives"]
     assert [one["config_name"] for one in again["configs"]] == ["combined", "filter", "evidence", "extra"]
     assert text.startswith("# My title\n\nBefore $this, {that} and \\1.\n\n" + BEGIN)
@@ -123,11 +133,24 @@ def test_a_second_run_keeps_what_a_person_wrote(scripted: Asked, tmp_path: Path)
     assert (out / "notes.txt").read_text() == "kept"
     assert not (out / "relabel").exists()
     before = card.read_bytes()
-    assert cli("refine", source, "--output", out, "--variants", "filter,combined", "--max-new-positives", 1, "--fresh").code == 0
+    assert (
+        cli(
+            "refine", source, "--output", out, "--variants", "filter,combined", "--max-new-positives", 1, "--fresh"
+        ).code
+        == 0
+    )
     assert card.read_bytes() == before
 
 
-@pytest.mark.parametrize("text", ["no markers at all\n", f"{END}\nturned round\n{BEGIN}\n", f"{BEGIN}\nnever closed\n", "---\nlicense: mit\n---\nbody\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no markers at all\n",
+        f"{END}\nturned round\n{BEGIN}\n",
+        f"{BEGIN}\nnever closed\n",
+        "---\nlicense: mit\n---\nbody\n",
+    ],
+)
 def test_odd_cards_keep_their_text(text: str, scripted: Asked, tmp_path: Path) -> None:
     source, out = write_jsonl(tmp_path / "s.jsonl", six_rows()), tmp_path / "out"
     cli("refine", source, "--output", out)

@@ -31,7 +31,9 @@ def test_rows_by_action(action: str, refined: Path) -> None:
 
 def test_rows_by_reason(refined: Path) -> None:
     report = cli("show", refined, "--reason", "near_positive", "--limit", 99, "--json").json
-    assert {row["row"] for row in report["rows"]} == {row["row"] for row in evidence(refined) if row["reason"] == "near_positive"}
+    assert {row["row"] for row in report["rows"]} == {
+        row["row"] for row in evidence(refined) if row["reason"] == "near_positive"
+    }
 
 
 def test_the_limit(refined: Path) -> None:

@@ -66,12 +66,6 @@ def test_rows_without_negatives(tmp_path: Path, short_rows: str) -> None:
     assert result.rows["invalid"] == 0
 
 
-EMPTY_VARIANT = pytest.mark.xfail(
-    strict=True, reason="check cannot read a parquet variant without rows: `datasets` loads no empty split"
-)
-
-
-@EMPTY_VARIANT
 def test_no_row_has_any_negative(tmp_path: Path) -> None:
     rows = made_rows(3, 0)
     engine = ScriptedEngine()
@@ -81,7 +75,6 @@ def test_no_row_has_any_negative(tmp_path: Path) -> None:
     assert result.failures["rate"] == 0.0
 
 
-@EMPTY_VARIANT
 def test_one_row_that_is_dropped(tmp_path: Path) -> None:
     result = run_and_check(tmp_path, made_rows(1, 2), short_rows="backfill", min_negatives=3)
     assert result.variants["combined"]["rows_dropped"] == 1

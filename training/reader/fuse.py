@@ -65,13 +65,18 @@ def columns(rows: Signals, width: float, with_positives: bool) -> np.ndarray:
     return np.column_stack([*signals_of, rows.to_positive] if with_positives else signals_of)
 
 
-def fit(sources: list[Signals], width: float, prior: float) -> dict:
-    """What fusion.json says of the two regressions; every source has the same weight."""
+def fit(sources: list[Signals], width: float, prior: float, prior_alone: float) -> dict:
+    """What fusion.json says of the two regressions; every source has the same weight.
+
+    The second one judges passages that have no labelled positive beside them, which nearly always means the labelled
+    positives themselves. They answer more often than mined candidates do, so it is calibrated at `prior_alone`; at
+    the same prior a positive would stand below negatives as good as itself, which have one signal more.
+    """
     names = ("margin", "similarity_query", "similarity_positive")
     y = np.concatenate([s.grade >= 2 for s in sources]).astype(float)
-    weight = np.concatenate([weights(s, prior) for s in sources]) / len(sources)
     out: dict = {"margin_width": width}
-    for key, with_positives in (("with_positives", True), ("without_positives", False)):
+    for key, with_positives, share in (("with_positives", True, prior), ("without_positives", False, prior_alone)):
+        weight = np.concatenate([weights(s, share) for s in sources]) / len(sources)
         beta = rising(np.concatenate([columns(s, width, with_positives) for s in sources]), y, weight)
         out[key] = {"intercept": round(float(beta[-1]), 6)}
         out[key] |= {name: round(float(value), 6) for name, value in zip(names, beta[:-1], strict=False)}
@@ -86,7 +91,8 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="what export.py wrote; fusion.json goes there")
     parser.add_argument("--questions", type=int, default=600, help="SQuAD questions of parts a-c")
     parser.add_argument("--width", type=float, default=8.0, help="where the margin is squashed")
-    parser.add_argument("--prior", type=float, default=0.3, help="share of answers at which the score is calibrated")
+    parser.add_argument("--prior", type=float, default=0.3, help="share of answers that the score is calibrated at")
+    parser.add_argument("--prior-alone", type=float, default=0.5, help="the same, without a positive to compare with")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--keep", type=Path, default=None, help="pickle of the signals: written, or read if there is one"
@@ -104,7 +110,7 @@ def main() -> None:
         ]
         if args.keep:
             args.keep.write_bytes(pickle.dumps(sources))
-    fusion = fit(sources, args.width, args.prior)
+    fusion = fit(sources, args.width, args.prior, args.prior_alone)
     for name, rows in zip(("squad a-c", "trec-dl-2021"), sources, strict=True):
         for key, with_positives in (("with_positives", True), ("without_positives", False)):
             beta = [v for k, v in fusion[key].items() if k != "intercept"]
@@ -118,6 +124,7 @@ def main() -> None:
     fusion["facts"] = {
         "border": 0.5,
         "prior": args.prior,
+        "prior_alone": args.prior_alone,
         "fitted_on": ["SQuAD 1.1 windows, parts a-c", "TREC-DL 2021 grades (2 and 3 answer)"],
         "candidates": [len(s.grade) for s in sources],
         "reader": json.loads(training.read_text()) if training.exists() else None,
