@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from arhn_hf.pipeline import refine as refine
     from arhn_hf.pipeline import RefineResult as RefineResult
+    from arhn_hf.pipeline import refine as refine
 
 __all__ = ["RefineResult", "__version__", "refine"]
 

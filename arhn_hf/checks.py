@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, load_dataset
 
-
 from arhn_hf.engines.base import canonical
 from arhn_hf.monitor import Monitor, run_in_thread
 from arhn_hf.pipeline import Judgement, decided
@@ -55,7 +54,14 @@ class Promise:
             self.examples.append(example)
 
 
-def check(directory: str | Path, *, monitor: Monitor | None = None, source: str | None = None, corpus: str | None = None, **limits: Any) -> dict[str, Any]:
+def check(
+    directory: str | Path,
+    *,
+    monitor: Monitor | None = None,
+    source: str | None = None,
+    corpus: str | None = None,
+    **limits: Any,
+) -> dict[str, Any]:
     """Prove a folder's promises and gates; returns the object that `--json` prints (`exit_code` 3 if one fails).
 
     `limits` are the options of the group "Gates". Raises `UsageError` if the folder is not a finished one or its source is not at
@@ -75,7 +81,9 @@ def _check(
     folder: Path, scratch: Path, monitor: Monitor, source: str | None, corpus: str | None, limits: dict[str, Any]
 ) -> dict[str, Any]:
     stored = open_run(folder, scratch / "evidence-cache")
-    config = stored.config(source=str(Path(source).resolve()) if source and Path(source).exists() else source, corpus=corpus)
+    config = stored.config(
+        source=str(Path(source).resolve()) if source and Path(source).exists() else source, corpus=corpus
+    )
     criteria = stored.criteria()
     inputs = stored.open(config, criteria, monitor)
     maps = Maps(scratch, inputs.index.fingerprint[:16])
@@ -147,7 +155,10 @@ def _evidence(stored: StoredRun, again: Dataset) -> Promise:
     """Promises 3 and 5: one evidence row per source passage, with the decision that follows from what was judged."""
     promise = Promise("decisions_follow_from_evidence")
     keys = ("row", "label", "position")
-    expected, found = _stream(in_order(again), EVIDENCE), _stream(stored.evidence.with_format("arrow").iter(4000), EVIDENCE)
+    expected, found = (
+        _stream(in_order(again), EVIDENCE),
+        _stream(stored.evidence.with_format("arrow").iter(4000), EVIDENCE),
+    )
     for table, other in _side_by_side(expected, found):
         promise.checked += table.num_rows
         if table.num_rows != other.num_rows:
@@ -167,7 +178,13 @@ def _evidence(stored: StoredRun, again: Dataset) -> Promise:
 def _snippets(shape: Shape) -> Promise:
     """Every snippet stands in its field, word for word, where the evidence says."""
     promise = Promise("snippets_are_verbatim")
-    for batch in shape.rows.select_columns(["rows", "query_id", "subset", "query", "instruction", "invalid", "positives", "negatives", "answers"]).with_format("arrow").iter(200):
+    for batch in (
+        shape.rows.select_columns(
+            ["rows", "query_id", "subset", "query", "instruction", "invalid", "positives", "negatives", "answers"]
+        )
+        .with_format("arrow")
+        .iter(200)
+    ):
         for value in batch.to_pylist():
             for passage, answer in zip(to_row(value).passages, to_answers(value), strict=True):
                 if answer.status not in GROUNDED:
@@ -175,7 +192,9 @@ def _snippets(shape: Shape) -> Promise:
                 promise.checked += 1
                 text = passage.title if answer.field == "title" else passage.text
                 if not answer.snippet or (text or "")[answer.start : answer.end] != answer.snippet:
-                    promise.fail(f"row {passage.cells[0].row}, {passage.label} {passage.position}: not the passage's words")
+                    promise.fail(
+                        f"row {passage.cells[0].row}, {passage.label} {passage.position}: not the passage's words"
+                    )
     return promise
 
 
@@ -196,12 +215,16 @@ def _variant(stored: StoredRun, shape: Shape, variant: str, scratch: Path, monit
     except UsageError as error:
         promise.fail(str(error))
         return promise
-    for table, other in _side_by_side(_stream(shape.tables(variant), schema), _stream(found.with_format("arrow").iter(1000), schema)):
+    for table, other in _side_by_side(
+        _stream(shape.tables(variant), schema), _stream(found.with_format("arrow").iter(1000), schema)
+    ):
         start = promise.checked
         promise.checked += table.num_rows
         if table.num_rows != other.num_rows:
             more = other.num_rows - table.num_rows
-            promise.fail(f"{variant} has {abs(more)} rows too {'many' if more > 0 else 'few'} from row {start}", abs(more))
+            promise.fail(
+                f"{variant} has {abs(more)} rows too {'many' if more > 0 else 'few'} from row {start}", abs(more)
+            )
             break
         if not table.equals(other):
             for i, (a, b) in enumerate(zip(table.to_pylist(), other.to_pylist(), strict=True)):
@@ -257,6 +280,3 @@ def _side_by_side(first: Iterator[pa.Table], second: Iterator[pa.Table]) -> Iter
         some = (rest_a + rest_b)[0]
         empty = some.slice(0, 0)
         yield pa.concat_tables([empty, *rest_a]), pa.concat_tables([empty, *rest_b])
-
-
-

@@ -38,28 +38,36 @@ class RunConfig(Rules):
         None, "Where the passages are, for a dataset that holds only their ids: Hub id, folder or file.",
         group=SOURCE, metavar="SOURCE",
     )  # fmt: skip
-    sample: int | None = option(None, "Refine only this many queries, chosen by the seed.", group=SOURCE, kind=int, minimum=1)
+    sample: int | None = option(
+        None, "Refine only this many queries, chosen by the seed.", group=SOURCE, kind=int, minimum=1
+    )
     output: str = option("refined", "Folder to write: it is a Hub dataset repository.", group=OUTPUT, metavar="DIR")
     variants: str = option("combined,relabel,filter", "Variants to write, a comma list.", group=OUTPUT, metavar="LIST")
     to: str | None = option(None, "Write another schema than the source's.", group=OUTPUT, choices=TARGET_NAMES)
     negatives: int | None = option(
-        None, "Negatives per row of an n-tuple. [default: the source's; 7 when converting]", group=OUTPUT, kind=int, minimum=1
+        None,
+        "Negatives per row of an n-tuple. [default: the source's; 7 when converting]",
+        group=OUTPUT,
+        kind=int,
+        minimum=1,
     )
     store: str | None = option(
         None, "File that keeps every raw response. [default: DIR/.arhn/store.sqlite]", group=OUTPUT, metavar="PATH"
     )
     fresh: bool = option(False, "Rebuild all outputs; stored answers are kept.", group=OUTPUT, kind=bool)
-    strict: bool = option(False, "Stop at rows that cannot be judged instead of passing them through.", group=OUTPUT, kind=bool)
-    judge: str = option("reader", "What judges: the embedded reader needs no GPU and no download.", group=JUDGE, choices=JUDGES)
+    strict: bool = option(
+        False, "Stop at rows that cannot be judged instead of passing them through.", group=OUTPUT, kind=bool
+    )
+    judge: str = option(
+        "reader", "What judges: the embedded reader needs no GPU and no download.", group=JUDGE, choices=JUDGES
+    )
     answer_threshold: float = option(
         0.4, "Calibrated score from which the reader says that a passage answers.",
         group=JUDGE, kind=float, minimum=0, maximum=1,
     )  # fmt: skip
-    positive_threshold: float = option(
-        0.3, "The same for labelled positives: a person already called them answers, so less evidence will do.",
-        group=JUDGE, kind=float, minimum=0, maximum=1,
-    )  # fmt: skip
-    max_chunks: int = option(32, "Overlapping chunks of a long passage that are read, at most.", group=JUDGE, kind=int, minimum=1)
+    max_chunks: int = option(
+        32, "Overlapping chunks of a long passage that are read, at most.", group=JUDGE, kind=int, minimum=1
+    )
     max_in_flight: int = option(
         1024, "Requests sent and not yet stored, at most: what a crash can cost.", group=JUDGE, kind=int, minimum=1
     )
@@ -75,11 +83,18 @@ class RunConfig(Rules):
         "answered", "Rank only passages with an answer snippet, or all.", group=RANKING, choices=("answered", "all")
     )
     rank_input: str = option(
-        "passage", "What the ranking judge is shown of each passage.", group=RANKING, choices=("passage", "snippet", "both")
+        "passage",
+        "What the ranking judge is shown of each passage.",
+        group=RANKING,
+        choices=("passage", "snippet", "both"),
     )
     window_size: int = option(20, "Passages shown in one ranking request, at most.", group=RANKING, kind=int, minimum=2)
     window_positives: int = option(
-        5, "Original positives in every ranking request, at most (lowest position first).", group=RANKING, kind=int, minimum=1
+        5,
+        "Original positives in every ranking request, at most (lowest position first).",
+        group=RANKING,
+        kind=int,
+        minimum=1,
     )
     max_failures: float = option(
         0.02, "Failed judgements, as a share of those meant, above which the run fails (exit 3).",
@@ -94,9 +109,15 @@ class RunConfig(Rules):
     max_relabel: float | None = option(
         None, "Relabeled of 10 negatives, at most.", group=GATES, kind=float, minimum=0, maximum=10
     )
-    min_filter: float | None = option(None, "Filtered of 10 negatives, at least.", group=GATES, kind=float, minimum=0, maximum=10)
-    max_filter: float | None = option(None, "Filtered of 10 negatives, at most.", group=GATES, kind=float, minimum=0, maximum=10)
-    min_rows: int | None = option(None, "Rows that every variant must hold, at least.", group=GATES, kind=int, minimum=0)
+    min_filter: float | None = option(
+        None, "Filtered of 10 negatives, at least.", group=GATES, kind=float, minimum=0, maximum=10
+    )
+    max_filter: float | None = option(
+        None, "Filtered of 10 negatives, at most.", group=GATES, kind=float, minimum=0, maximum=10
+    )
+    min_rows: int | None = option(
+        None, "Rows that every variant must hold, at least.", group=GATES, kind=int, minimum=0
+    )
 
     def __post_init__(self) -> None:
         for name in ("criterion", "filter_only"):
@@ -115,7 +136,9 @@ class RunConfig(Rules):
             if "=" not in item or value not in ("question", "claim", "skip"):
                 raise UsageError(f"{item!r} is not SUBSET=question, claim or skip", where="--criterion")
         if self.window_positives >= self.window_size:
-            raise UsageError("leaves no room for candidates: it must be smaller than --window-size", where="--window-positives")
+            raise UsageError(
+                "leaves no room for candidates: it must be smaller than --window-size", where="--window-positives"
+            )
 
     @property
     def variant_names(self) -> tuple[str, ...]:

@@ -14,7 +14,9 @@ from arhn_hf.stages.maps import Maps, beside, quiet_datasets
 from arhn_hf.stored import open_run, refuse_other_criteria, refuse_unjudged
 
 
-def derive(directory: str | Path, output: str | Path, *, monitor: Monitor | None = None, **options: Any) -> RefineResult:
+def derive(
+    directory: str | Path, output: str | Path, *, monitor: Monitor | None = None, **options: Any
+) -> RefineResult:
     """Write a new folder from the evidence of `directory` under other rules.
 
     `options` are decision rules, `variants`, `to`, `criterion`, `filter_only`, `source`. Raises `UsageError` when they need a

@@ -81,7 +81,9 @@ def open_inputs(config: RunConfig, monitor: Monitor, criteria: Criteria | None =
     count = _count(config, form, target)
     short_rows = config.short_rows or (target or form).default_short_rows
     if short_rows == "keep" and count is not None:
-        raise UsageError("keep is impossible for n-tuples: every row has the same number of negatives", where="--short-rows")
+        raise UsageError(
+            "keep is impossible for n-tuples: every row has the same number of negatives", where="--short-rows"
+        )
     monitor.begin("indexing the source", len(source.dataset))
 
     def advance(done: int) -> None:

@@ -20,8 +20,8 @@ from arhn_hf.judges.asking import Asker
 from arhn_hf.judges.base import Judge
 from arhn_hf.judges.opening import open_judge
 from arhn_hf.monitor import Monitor, run_in_thread
-from arhn_hf.publishing.evidence import EVIDENCE, in_order, make_evidence
 from arhn_hf.publishing.card import refuse_broken_card
+from arhn_hf.publishing.evidence import EVIDENCE, in_order, make_evidence
 from arhn_hf.publishing.folder import OutputFolder, refuse_foreign
 from arhn_hf.publishing.lineage import lineage, rules_in_force
 from arhn_hf.publishing.report import finish
@@ -72,7 +72,9 @@ class Judgement:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def refine(source: str, *, monitor: Monitor | None = None, judge: JudgeFactory | str = "reader", **options: Any) -> RefineResult:
+def refine(
+    source: str, *, monitor: Monitor | None = None, judge: JudgeFactory | str = "reader", **options: Any
+) -> RefineResult:
     """Refine a dataset; the options are those of `arhn-hf refine` (dashes become underscores).
 
     Returns a `RefineResult`; a failed gate has `exit_code` 3 and the folder is written all the same. Raises `UsageError` (nothing
@@ -129,7 +131,11 @@ def ask_judge(inputs: Inputs, judge: Judge, monitor: Monitor, maps: Maps) -> Jud
     monitor.begin("reading passages", len(rows))
     answers = maps.map("answers", rows, make_answers(judge, monitor.advance), ANSWERS, batch=ASKING_BATCH)
     treatments = Treatments(
-        config, inputs.criteria, config.variant_names != ("filter",), answerable_shares(beside(rows, answers)), subsets(rows)
+        config,
+        inputs.criteria,
+        config.variant_names != ("filter",),
+        answerable_shares(beside(rows, answers)),
+        subsets(rows),
     )
     for subset in treatments.untouched:
         share = treatments.answerable[subset]
@@ -139,7 +145,10 @@ def ask_judge(inputs: Inputs, judge: Judge, monitor: Monitor, maps: Maps) -> Jud
         )
     monitor.begin("ranking", len(rows))
     rank = make_ranking(
-        judge, treatments, config, rank_all=config.rank_candidates == "all",
+        judge,
+        treatments,
+        config,
+        rank_all=config.rank_candidates == "all",
         report=lambda decisions: monitor.decided([d.action for d in decisions]),
     )
     rankings = maps.map("rankings", beside(rows, answers), rank, RANKINGS, batch=ASKING_BATCH)
@@ -147,7 +156,9 @@ def ask_judge(inputs: Inputs, judge: Judge, monitor: Monitor, maps: Maps) -> Jud
         "candidates": config.rank_candidates, "input": config.rank_input, "window_size": config.window_size,
         "window_positives": config.window_positives,
     }  # fmt: skip
-    return Judgement(rows, answers, rankings, treatments, judge.orders, judge.name, {judge.name: judge.describe()}, ranking)
+    return Judgement(
+        rows, answers, rankings, treatments, judge.orders, judge.name, {judge.name: judge.describe()}, ranking
+    )
 
 
 def prepared_rows(inputs: Inputs, monitor: Monitor, maps: Maps, *, english_only: bool) -> Dataset:
@@ -245,7 +256,9 @@ def _announce(folder: OutputFolder, config: RunConfig, inputs: Inputs, monitor: 
     before = folder.state()
     if before and before.get("settings") != _plain(settings):
         held = "a finished" if before.get("status") == "finished" else "an unfinished"
-        monitor.notice(f"This folder holds {held} run of other settings: its answers are kept and re-used, its outputs are rebuilt.")
+        monitor.notice(
+            f"This folder holds {held} run of other settings: its answers are kept and re-used, its outputs are rebuilt."
+        )
     elif before.get("status") == "running":
         monitor.notice("Going on with an unfinished run: stored answers are re-used.")
     if config.fresh:
@@ -255,4 +268,3 @@ def _announce(folder: OutputFolder, config: RunConfig, inputs: Inputs, monitor: 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
-

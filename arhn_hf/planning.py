@@ -103,7 +103,11 @@ def _count(rows: Dataset, monitor: Monitor) -> dict[str, Any]:
 def _cost(rows: Dataset, config: RunConfig, monitor: Monitor) -> dict[str, Any]:
     """Stage 1 exactly or from a sample; stage 2 as an estimate; passages that will not be wholly seen."""
     exact = len(rows) <= EXACT_ROWS
-    chosen = range(len(rows)) if exact else sorted(random.Random(f"plan\0{config.seed}").sample(range(len(rows)), SAMPLED_ROWS))
+    chosen = (
+        range(len(rows))
+        if exact
+        else sorted(random.Random(f"plan\0{config.seed}").sample(range(len(rows)), SAMPLED_ROWS))
+    )
     monitor.begin("counting tokens", len(chosen))
     seen: set[bytes] = set()
     requests, tokens, rankings = [], [], []
@@ -115,9 +119,16 @@ def _cost(rows: Dataset, config: RunConfig, monitor: Monitor) -> dict[str, Any]:
         for i in wanted:
             passage = row.passages[i]
             key = hashlib.blake2b(
-                repr((row.query, row.instruction, value["criterion"], passage.title, passage.text, passage.label == "positive")).encode(
-                    "utf-8", "surrogatepass"
-                ),
+                repr(
+                    (
+                        row.query,
+                        row.instruction,
+                        value["criterion"],
+                        passage.title,
+                        passage.text,
+                        passage.label == "positive",
+                    )
+                ).encode("utf-8", "surrogatepass"),
                 digest_size=16,
             ).digest()
             if exact and key in seen:
@@ -154,7 +165,11 @@ def _estimate(values: list[int], factor: float) -> dict[str, Any]:
     mean = total / len(values)
     spread = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1) / len(values))
     rows = len(values) * factor
-    return {"total": round(mean * rows), "low": round((mean - 1.96 * spread) * rows), "high": round((mean + 1.96 * spread) * rows)}
+    return {
+        "total": round(mean * rows),
+        "low": round((mean - 1.96 * spread) * rows),
+        "high": round((mean + 1.96 * spread) * rows),
+    }
 
 
 def _values(rows: Dataset) -> Iterator[dict[str, Any]]:

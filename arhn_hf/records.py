@@ -61,7 +61,9 @@ def file_error(error: OSError) -> ArhnError:
     where = None if error.filename is None else str(error.filename)
     if error.errno in _FULL:
         return ArhnError(
-            "the disk is full", where=where, hint="Free some space and run the same command again: nothing judged is lost"
+            "the disk is full",
+            where=where,
+            hint="Free some space and run the same command again: nothing judged is lost",
         )
     return ArhnError(error.strerror or " ".join(str(error).split()), where=where)
 

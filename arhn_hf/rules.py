@@ -51,13 +51,18 @@ class Rules:
         group=RULES, kind=float, minimum=0.5, maximum=1,
     )  # fmt: skip
     reference: str = option(
-        "best", "Original positive to compare with: the best- or the worst-ranked.", group=RULES, choices=("best", "worst")
+        "best",
+        "Original positive to compare with: the best- or the worst-ranked.",
+        group=RULES,
+        choices=("best", "worst"),
     )
     no_answer_in_positives: str = option(
         "filter", "When no original positive holds an answer: filter answering negatives, leave the row, or rank all the same.",
         group=RULES, choices=("filter", "leave", "rank"),
     )  # fmt: skip
-    relabel: bool = option(True, "Turn negatives that stand above the reference positive into positives.", group=RULES, kind=bool)
+    relabel: bool = option(
+        True, "Turn negatives that stand above the reference positive into positives.", group=RULES, kind=bool
+    )
     filter_scope: str = option(
         "all", "What the filter variant removes: all answering negatives, or only those below the reference positive.",
         group=RULES, choices=("all", "below"),
@@ -65,9 +70,15 @@ class Rules:
     undecided: str = option(
         "keep", "What happens to negatives whose judgement failed.", group=RULES, choices=("keep", "remove")
     )
-    max_new_positives: int = option(3, "New positives per row, at most; further ones are filtered.", group=RULES, kind=int, minimum=0)
+    max_new_positives: int = option(
+        3, "New positives per row, at most; further ones are filtered.", group=RULES, kind=int, minimum=0
+    )
     ambiguous_above: int = option(
-        7, "With more relabels than this a row counts as ambiguous: all of them are filtered.", group=RULES, kind=int, minimum=0
+        7,
+        "With more relabels than this a row counts as ambiguous: all of them are filtered.",
+        group=RULES,
+        kind=int,
+        minimum=0,
     )
     min_negatives: int = option(1, "Negatives a row must keep.", group=RULES, kind=int, minimum=0)
     short_rows: str | None = option(
@@ -83,7 +94,12 @@ class Rules:
         group=RULES, kind=int, minimum=8,
     )  # fmt: skip
     orders: int = option(
-        2, "Orders each list is ranked in (the reader always gives one).", group="Ranking", kind=int, minimum=1, maximum=16
+        2,
+        "Orders each list is ranked in (the reader always gives one).",
+        group="Ranking",
+        kind=int,
+        minimum=1,
+        maximum=16,
     )
     seed: int = option(42, "Seed of every choice: sample, orders, backfill.", group="Source", kind=int, minimum=0)
 
@@ -119,6 +135,10 @@ def _check(name: str, value: Any, meta: Any) -> None:
     if meta["choices"] and value not in meta["choices"]:
         raise UsageError(f"{value!r} is not one of {', '.join(meta['choices'])}", where=name)
     low, high = meta["minimum"], meta["maximum"]
-    if (low is not None and value < low) or (high is not None and value > high) or (kind is float and math.isnan(value)):
+    if (
+        (low is not None and value < low)
+        or (high is not None and value > high)
+        or (isinstance(value, float) and math.isnan(value))
+    ):
         span = f"at least {low}" if high is None else f"at most {high}" if low is None else f"between {low} and {high}"
         raise UsageError(f"{value} is out of range: it must be {span}", where=name)

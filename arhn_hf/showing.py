@@ -26,7 +26,9 @@ class Wanted:
     limit: int = 5
 
 
-def show(directory: Path, wanted: Wanted, *, source: str | None = None, corpus: str | None = None) -> list[dict[str, Any]]:
+def show(
+    directory: Path, wanted: Wanted, *, source: str | None = None, corpus: str | None = None
+) -> list[dict[str, Any]]:
     """Rows as dicts `{row, query, subset, passages: [{label, title, text, evidence…}]}`.
 
     Raises `UsageError` if the row is not in the folder or nothing matches.
@@ -38,14 +40,24 @@ def show(directory: Path, wanted: Wanted, *, source: str | None = None, corpus: 
 
     found = run_in_thread(work, Monitor())
     if not found:
-        what = f"row {wanted.row}" if wanted.row is not None else f"action {wanted.action}" if wanted.action else f"reason {wanted.reason}"
+        what = (
+            f"row {wanted.row}"
+            if wanted.row is not None
+            else f"action {wanted.action}"
+            if wanted.action
+            else f"reason {wanted.reason}"
+        )
         raise UsageError(f"nothing to show for {what}", where=str(directory))
     return found
 
 
-def _show(directory: Path, wanted: Wanted, source: str | None, corpus: str | None, scratch: Path) -> Iterator[dict[str, Any]]:
+def _show(
+    directory: Path, wanted: Wanted, source: str | None, corpus: str | None, scratch: Path
+) -> Iterator[dict[str, Any]]:
     stored = open_run(directory, scratch / "evidence-cache")
-    config = stored.config(source=str(Path(source).resolve()) if source and Path(source).exists() else source, corpus=corpus)
+    config = stored.config(
+        source=str(Path(source).resolve()) if source and Path(source).exists() else source, corpus=corpus
+    )
     inputs = stored.open(config, stored.criteria(), Monitor())
     numbers: list[int] = []
     for batch in stored.evidence.select_columns(["row", "action", "reason"]).with_format("arrow").iter(10_000):
@@ -63,9 +75,7 @@ def _show(directory: Path, wanted: Wanted, source: str | None, corpus: str | Non
             chosen.append(number)
         if len(chosen) == wanted.limit:
             break
-    prepare = make_prepare(
-        inputs.dataset, inputs.form, inputs.index, config, inputs.criteria, english_only=False
-    )
+    prepare = make_prepare(inputs.dataset, inputs.form, inputs.index, config, inputs.criteria, english_only=False)
     rows = Maps(scratch, "show").map("rows", inputs.index.dataset(chosen), prepare, ROWS)
     evidence = stored.lookup()
     for value in rows:

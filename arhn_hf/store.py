@@ -57,7 +57,9 @@ class Store:
         self.path = path
         self.notices: list[str] = []
         self._failure: StoreError | None = None
-        self._queue: queue.SimpleQueue[tuple[bytes, Response, Callable[[list[Any]], None], Any] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[bytes, Response, Callable[[list[Any]], None], Any] | None] = (
+            queue.SimpleQueue()
+        )
         self._mark = "1"  # what `close` leaves behind: `damaged` sends the next opening to salvage
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +90,9 @@ class Store:
         for key, text, finish_reason, usage, crc in rows:
             if _crc(key, text, finish_reason, usage) != crc:
                 self._mark = "damaged"
-                raise StoreError("a stored response is damaged", where=str(self.path), hint="Run again: it will be salvaged")
+                raise StoreError(
+                    "a stored response is damaged", where=str(self.path), hint="Run again: it will be salvaged"
+                )
             found[key] = Response(text, finish_reason, json.loads(usage))
         return found
 
@@ -162,7 +166,9 @@ class Store:
             if part.exists():
                 part.rename(aside.with_name(aside.name + suffix))
         whole.rename(self.path)
-        self.notices.append(f"The store {self.path.name} was damaged: moved to {aside.name}, {kept} responses salvaged.")
+        self.notices.append(
+            f"The store {self.path.name} was damaged: moved to {aside.name}, {kept} responses salvaged."
+        )
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -218,7 +224,9 @@ def _readable_rows(path: Path) -> Iterator[tuple[Any, ...]]:
         try:
             with contextlib.closing(sqlite3.connect(path)) as connection:
                 connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
-                connection.execute("PRAGMA writable_schema=ON")  # else SQLite reads nothing of a file that was cut short
+                connection.execute(
+                    "PRAGMA writable_schema=ON"
+                )  # else SQLite reads nothing of a file that was cut short
                 columns = "SELECT id, key, text, finish_reason, usage, crc FROM responses WHERE id > ? ORDER BY id"
                 for number, *row, crc in connection.execute(columns, (after,)):
                     if _crc(*row) == crc:

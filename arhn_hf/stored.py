@@ -75,9 +75,13 @@ class StoredRun:
             values["short_rows"] = None  # the default of the schema it is converted to
         values.update({key: value for key, value in overrides.items() if value is not None})
         if "seed" in overrides and sample and overrides["seed"] not in (None, sample["seed"]):
-            raise UsageError("the sample was chosen by another seed", where="--seed", hint="Run `arhn-hf refine` with that seed")
+            raise UsageError(
+                "the sample was chosen by another seed", where="--seed", hint="Run `arhn-hf refine` with that seed"
+            )
         if not values["source"] or (source["kind"] != "hub" and not Path(values["source"]).exists()):
-            raise UsageError(f"the source {source['id']!r} is not where it was", where=str(self.folder), hint="Name it with --source")
+            raise UsageError(
+                f"the source {source['id']!r} is not where it was", where=str(self.folder), hint="Name it with --source"
+            )
         if Path(values["source"]).exists():
             values["revision"] = None
         return RunConfig.from_mapping(values)
@@ -126,7 +130,9 @@ def open_run(folder: Path, work: Path) -> StoredRun:
     lineage = read_lineage(folder)
     if lineage["evidence_version"] != EVIDENCE_VERSION:
         version = lineage["evidence_version"]
-        raise UsageError(f"holds evidence of version {version!r}, this arhn-hf reads {EVIDENCE_VERSION}", where=str(folder))
+        raise UsageError(
+            f"holds evidence of version {version!r}, this arhn-hf reads {EVIDENCE_VERSION}", where=str(folder)
+        )
     if missing := [name for name in _SECTIONS if name not in lineage]:
         raise UsageError(f"lacks {', '.join(missing)}", where=str(folder / "arhn.json"), hint="Refine again")
     files = evidence_files(folder)
@@ -134,7 +140,9 @@ def open_run(folder: Path, work: Path) -> StoredRun:
         raise UsageError("has no evidence", where=str(folder), hint="Refine again")
     evidence = read_parquet(files, work)
     if missing := [name for name in EVIDENCE.names if name not in evidence.column_names]:
-        raise UsageError(f"the evidence lacks the columns {', '.join(missing)}", where=str(files[0]), hint="Refine again")
+        raise UsageError(
+            f"the evidence lacks the columns {', '.join(missing)}", where=str(files[0]), hint="Refine again"
+        )
     return StoredRun(folder, lineage, evidence)
 
 

@@ -22,7 +22,9 @@ class Window:
     items: tuple[int, ...]
 
 
-def cut(row: Row, positives: Sequence[int], candidates: Sequence[int], *, size: int, orders: int, seed: int) -> list[Window]:
+def cut(
+    row: Row, positives: Sequence[int], candidates: Sequence[int], *, size: int, orders: int, seed: int
+) -> list[Window]:
     """Windows of at most `size` passages, each in `orders` orders.
 
     Order 0 is a seeded hash of the row's *content*, order 1 its reverse, orders 2 and 3 the next hash and its reverse, …:

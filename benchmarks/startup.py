@@ -1,6 +1,6 @@
 """How long a person waits for `arhn-hf --help`, and which heavy libraries `import arhn_hf` drags in (none may).
 
-    python benchmarks/startup.py
+python benchmarks/startup.py
 """
 
 from __future__ import annotations

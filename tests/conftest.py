@@ -12,7 +12,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
-from requiring import skip_or_fail  # noqa: E402 - found through the path above
+from requiring import skip_or_fail
 
 ROOT = Path(__file__).parent.parent
 

@@ -46,7 +46,9 @@ def scripted_reply(request: Request) -> Response:
 class ScriptedEngine(Engine):
     """`reply` makes the response; `delay` seconds later it arrives, from one of `threads` threads. `calls` appends a line per call."""
 
-    def __init__(self, reply: Any = scripted_reply, *, delay: float = 0.0, threads: int = 8, calls: Path | None = None) -> None:
+    def __init__(
+        self, reply: Any = scripted_reply, *, delay: float = 0.0, threads: int = 8, calls: Path | None = None
+    ) -> None:
         self.identity = {"engine": "scripted"}
         self.reply, self.delay = reply, delay
         self.count = 0
@@ -106,7 +108,9 @@ def main() -> None:
     values: dict[str, Any] = {key: json.loads(value) for key, value in (item.split("=", 1) for item in options)}
     delay = values.pop("delay", 0.002)
     engine = ScriptedEngine(delay=delay, calls=Path(calls))
-    run_refine(RunConfig.from_mapping({"source": source, "output": output, **values}), Monitor(), scripted_judge(engine))
+    run_refine(
+        RunConfig.from_mapping({"source": source, "output": output, **values}), Monitor(), scripted_judge(engine)
+    )
 
 
 if __name__ == "__main__":

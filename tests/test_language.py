@@ -19,7 +19,10 @@ def row(query: str, *texts: str) -> Row:
 @pytest.mark.parametrize(
     ("query", "text"),
     [
-        ("wie hoch ist der höchste Berg in Österreich", "Der Großglockner ist mit 3798 Metern der höchste Berg des Landes."),
+        (
+            "wie hoch ist der höchste Berg in Österreich",
+            "Der Großglockner ist mit 3798 Metern der höchste Berg des Landes.",
+        ),
         ("quelle est la capitale de l'Australie", "Canberra est la capitale de l'Australie depuis plus d'un siècle."),
         ("澳大利亚的首都是哪里", "堪培拉是澳大利亚的首都，位于悉尼和墨尔本之间。"),
         ("ما هي عاصمة أستراليا", "كانبيرا هي عاصمة أستراليا وتقع بين سيدني وملبورن."),
@@ -33,7 +36,10 @@ def test_other_languages_are_not_english(query: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("query", "text"),
     [
-        ("who is robert gray", "Robert Gray was captain of the first ship from the United States to sail around the world."),
+        (
+            "who is robert gray",
+            "Robert Gray was captain of the first ship from the United States to sail around the world.",
+        ),
         ("nguyen", "The family name Nguyen is the most common one in Vietnam and is shared by a third of its people."),
         ("42", "12 34 56"),
         ("what does naïve café cliché mean", "These are words that English has borrowed from French, accents and all."),

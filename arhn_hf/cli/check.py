@@ -23,7 +23,9 @@ arhn-hf check refined --source examples/hard-negatives --json
 @click.argument("directory", type=click.Path(exists=True, file_okay=False))
 @click.option("--source", help="Where the source is now, if it moved.")
 @click.pass_context
-def command(ctx: click.Context, /, directory: str, source: str | None, as_json: bool, quiet: bool, verbose: bool, **values: Any) -> int:
+def command(
+    ctx: click.Context, /, directory: str, source: str | None, as_json: bool, quiet: bool, verbose: bool, **values: Any
+) -> int:
     """Prove the promises and gates of DIRECTORY from the outside; exit 3 if one fails.
 
     Everything is derived again from the source and the evidence and compared with the files, value by value. The gates
@@ -46,6 +48,8 @@ def command(ctx: click.Context, /, directory: str, source: str | None, as_json: 
         found = harmless("; ".join(promise["examples"]))
         table.add_row(words[promise["ok"]], promise["name"].replace("_", " "), f"{promise['checked']:,}", found)
     for gate in report["gates"]:
-        table.add_row("ok" if gate["ok"] else "FAILED", f"gate {gate['name']} {gate['limit']:g}", "", f"{gate['value']:.4g}")
+        table.add_row(
+            "ok" if gate["ok"] else "FAILED", f"gate {gate['name']} {gate['limit']:g}", "", f"{gate['value']:.4g}"
+        )
     output.result(report, [table])
     return int(report["exit_code"])

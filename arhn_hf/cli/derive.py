@@ -32,7 +32,15 @@ arhn-hf derive refined --output triplets --to triplet
 @click.option("--source", help="Where the source is now, if it moved.")
 @click.pass_context
 def command(
-    ctx: click.Context, /, directory: str, output: str, source: str | None, as_json: bool, quiet: bool, verbose: bool, **values: Any
+    ctx: click.Context,
+    /,
+    directory: str,
+    output: str,
+    source: str | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **values: Any,
 ) -> int:
     """Apply other rules to the evidence in DIRECTORY and write new variants, without a judge.
 

@@ -121,7 +121,10 @@ def _unexpected(error: Exception) -> ArhnError:
     if isinstance(error, OSError):
         return file_error(error)
     words = " ".join(str(error).split())
-    return ArhnError(f"unexpected {error.__class__.__name__}: {words}"[:500], hint="Run with -v for the traceback, and please report it")
+    return ArhnError(
+        f"unexpected {error.__class__.__name__}: {words}"[:500],
+        hint="Run with -v for the traceback, and please report it",
+    )
 
 
 if __name__ == "__main__":

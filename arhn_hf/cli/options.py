@@ -88,8 +88,13 @@ def with_config(names: Iterable[str] | None = None) -> Callable[[click.Command],
         command.params += added
         command.params.append(
             click.Option(
-                ["--config", "config_file"], is_eager=True, expose_value=False, callback=_load_config, metavar="FILE.yaml",
-                help="Options from a YAML file; the command line wins.", envvar="ARHN_CONFIG",
+                ["--config", "config_file"],
+                is_eager=True,
+                expose_value=False,
+                callback=_load_config,
+                metavar="FILE.yaml",
+                help="Options from a YAML file; the command line wins.",
+                envvar="ARHN_CONFIG",
             )  # fmt: skip
         )
         return command

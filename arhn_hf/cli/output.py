@@ -23,7 +23,11 @@ STATUS = {0: "done", 1: "failed", 2: "usage", 3: "gate"}
 def harmless(text: Any) -> str:
     """Text without control characters, terminal escapes or direction overrides; each becomes U+FFFD, line breaks a space."""
     return "".join(
-        " " if c in "\n\r\t\u2028\u2029" else "\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c != "\u200d" else c
+        " "
+        if c in "\n\r\t\u2028\u2029"
+        else "\ufffd"
+        if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c != "\u200d"
+        else c
         for c in str(text)
     )
 

@@ -41,7 +41,13 @@ def command(ctx: click.Context, /, as_json: bool, quiet: bool, verbose: bool, **
     for name in ("subset", "rows", "criterion", ""):
         subsets.add_column(name, justify="right" if name == "rows" else "left")
     for subset, about in report["subsets"].items():
-        note = "left as it is" if about["criterion"] == "skip" else "filter only, no relabeling" if about["filter_only"] else ""
+        note = (
+            "left as it is"
+            if about["criterion"] == "skip"
+            else "filter only, no relabeling"
+            if about["filter_only"]
+            else ""
+        )
         subsets.add_row(harmless(subset or "(none)"), f"{about['rows']:,}", about["criterion"], note)
     tail = [Text("The embedded reader judges: no LLM reads these passages.")] if report["judge"] == "reader" else []
     output.result(report, [facts, subsets, *tail])
@@ -50,7 +56,9 @@ def command(ctx: click.Context, /, as_json: bool, quiet: bool, verbose: bool, **
 
 def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     rows, passages, first, second = report["rows"], report["passages"], report["stage_1"], report["stage_2"]
-    duplicates = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in sorted(report["duplicates"].items())) or "none"
+    duplicates = (
+        ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in sorted(report["duplicates"].items())) or "none"
+    )
     writes = report["writes"]
     return [
         ("schema", f"{report['source']['format']} ({', '.join(report['columns'])})"),
@@ -65,7 +73,10 @@ def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("leave unjudged", duplicates),
         ("near-duplicates", f"{report['near_duplicate_clusters']:,} clusters among the negatives of a row"),
-        ("stage 1", f"{_number(first['requests'])} different requests, {_number(first['tokens'])} tokens ({first['tokenizer']})"),
+        (
+            "stage 1",
+            f"{_number(first['requests'])} different requests, {_number(first['tokens'])} tokens ({first['tokenizer']})",
+        ),
         ("stage 2", f"{_number(second['requests'])} requests ({second['note']})"),
         ("not wholly seen", f"{report['truncated']:,} passages"),
     ]

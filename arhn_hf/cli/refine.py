@@ -46,4 +46,3 @@ def command(ctx: click.Context, /, as_json: bool, quiet: bool, verbose: bool, **
         progress.watch(monitor)
     output.result(public(result.report), refine_summary(result.report))
     return result.exit_code
-

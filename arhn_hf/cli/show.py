@@ -60,7 +60,9 @@ def _passage(passage: dict[str, Any], filtered: bool, action: str | None, reason
     text = Text("  ")
     text.append(f"{did}", style=STYLES.get(did, "cyan" if passage.get("label") == "positive" else ""))
     score = passage.get("answer_score")
-    about = [str(passage.get("reason")), str(passage.get("answer_status"))] + ([f"score {score:.2f}"] if score is not None else [])
+    about = [str(passage.get("reason")), str(passage.get("answer_status"))] + (
+        [f"score {score:.2f}"] if score is not None else []
+    )
     text.append(f" ({', '.join(about)}; {passage.get('label')} {passage.get('position')}) ", style="dim")
     for field in ("title", "text"):
         value = passage.get(field) or ""

@@ -54,7 +54,9 @@ def _sentences(report: dict[str, Any]) -> Text:
     rates, failures, rows = report["per_10_negatives"], report["failures"], report["rows"]
     lines = []
     if any(about["kind"] == "reader" for about in report["judges"].values()):
-        lines.append("Judged by the embedded reader: no LLM read these passages. Good for trials; look at the evidence.")
+        lines.append(
+            "Judged by the embedded reader: no LLM read these passages. Good for trials; look at the evidence."
+        )
     lines.append(
         f"Of 10 negatives {rates['relabel']:.1f} relabeled and {rates['filter']:.1f} filtered "
         f"(published for ARHN with a large LLM: {PUBLISHED['relabel']} and {PUBLISHED['filter']})."

@@ -24,7 +24,9 @@ class Judge(ABC):
         """One `Answer` per index in `wanted` (indices into `row.passages`)."""
 
     @abstractmethod
-    async def rank(self, row: Row, criterion: str, answers: Sequence[Answer], candidates: Sequence[int]) -> list[Ranking]:
+    async def rank(
+        self, row: Row, criterion: str, answers: Sequence[Answer], candidates: Sequence[int]
+    ) -> list[Ranking]:
         """One `Ranking` per passage of the row: the original positives and `candidates` (indices into `row.passages`) are
         ranked, all others stay `not_ranked`. `answers` is in the order of `row.passages`."""
 

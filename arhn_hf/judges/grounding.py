@@ -60,7 +60,9 @@ def _joins(before: str, char: str) -> bool:
     if char < "\u0300":
         return False
     alone, together = (unicodedata.normalize("NFKC", one) for one in (char, before + char))
-    return bool(unicodedata.combining(alone[0])) or len(together) < len(unicodedata.normalize("NFKC", before)) + len(alone)
+    return bool(unicodedata.combining(alone[0])) or len(together) < len(unicodedata.normalize("NFKC", before)) + len(
+        alone
+    )
 
 
 def _fold(text: str) -> tuple[str, list[tuple[int, int]]]:

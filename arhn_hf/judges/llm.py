@@ -84,9 +84,7 @@ class LLMJudge(Judge):
     ) -> list[Ranking]:
         """See `Judge.rank`. Every window and order of the row is in flight at once."""
         positives = list(range(len(row.positives)))[: self._window_positives]
-        windows = cut(
-            row, positives, candidates, size=self._window_size, orders=self.orders, seed=self._seed
-        )
+        windows = cut(row, positives, candidates, size=self._window_size, orders=self.orders, seed=self._seed)
         requests = [self._ranking_request(row, criterion, answers, window) for window in windows]
         responses = await self._asker.ask(requests)
         rankings = [Ranking() for _ in answers]

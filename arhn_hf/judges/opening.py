@@ -15,7 +15,4 @@ def open_judge(config: RunConfig, store: Store, monitor: Monitor) -> tuple[Judge
     from arhn_hf.judges.reader import ReaderJudge
 
     asker = Asker(ReaderEngine(), store, max_in_flight=config.max_in_flight, stop=monitor.stop)
-    judge = ReaderJudge(
-        asker, threshold=config.answer_threshold, positive_threshold=config.positive_threshold, max_chunks=config.max_chunks
-    )
-    return judge, asker
+    return ReaderJudge(asker, threshold=config.answer_threshold, max_chunks=config.max_chunks), asker

@@ -17,26 +17,23 @@ from arhn_hf.records import Answer, Placement, Ranking, Row
 
 
 class ReaderJudge(Judge):
-    """Judge over `engines.reader`. `threshold` is the calibrated score from which a passage answers, `positive_threshold` the one
-    for labelled positives (ours: the share of answers at which the score is calibrated, below which evidence speaks against one)."""
+    """Judge over `engines.reader`. `threshold` is the calibrated score from which a passage answers."""
 
     name = "reader"
     orders = 1
     english_only = True
 
-    def __init__(self, asker: Asker, *, threshold: float, positive_threshold: float, max_chunks: int) -> None:
-        self._asker, self._max_chunks = asker, max_chunks
-        self._threshold, self._positive_threshold = threshold, positive_threshold
+    def __init__(self, asker: Asker, *, threshold: float, max_chunks: int) -> None:
+        self._asker, self._threshold, self._max_chunks = asker, threshold, max_chunks
 
     async def answers(self, row: Row, criterion: str, wanted: Sequence[int]) -> list[Answer]:
         """See `Judge.answers`. The reader reads claims as it reads questions; the criterion is part of the request all the same."""
         responses = await self._asker.ask([self._request(row, i, criterion) for i in wanted])
-        return [
-            self._parse(response, self._positive_threshold if i < len(row.positives) else self._threshold)
-            for i, response in zip(wanted, responses, strict=True)
-        ]
+        return [self._parse(response) for response in responses]
 
-    async def rank(self, row: Row, criterion: str, answers: Sequence[Answer], candidates: Sequence[int]) -> list[Ranking]:
+    async def rank(
+        self, row: Row, criterion: str, answers: Sequence[Answer], candidates: Sequence[int]
+    ) -> list[Ranking]:
         """See `Judge.rank`: by score, highest first; equal scores in the order of `row.passages`. Sends nothing."""
         rankings = [Ranking() for _ in answers]
         listed = [*range(len(row.positives)), *candidates]
@@ -56,7 +53,7 @@ class ReaderJudge(Judge):
         identity = self._asker.engine.identity
         return {
             "kind": "reader", "model": identity["model"], "revision": identity["revision"],
-            "answer_threshold": self._threshold, "positive_threshold": self._positive_threshold, "max_chunks": self._max_chunks,
+            "answer_threshold": self._threshold, "max_chunks": self._max_chunks,
         }  # fmt: skip
 
     def _request(self, row: Row, index: int, criterion: str) -> Request:
@@ -72,11 +69,11 @@ class ReaderJudge(Judge):
             },
         )  # fmt: skip
 
-    def _parse(self, response: Response, threshold: float) -> Answer:
+    def _parse(self, response: Response) -> Answer:
         if response.finish_reason == "error":
             return Answer("engine_error")
         reading = json.loads(response.text)
-        answered = reading["score"] >= threshold and reading["field"] is not None
+        answered = reading["score"] >= self._threshold and reading["field"] is not None
         if not answered:
             return Answer("no_answer", score=reading["score"], truncated=reading["truncated"])
         return Answer(

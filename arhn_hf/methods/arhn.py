@@ -168,7 +168,9 @@ def _mean_relative_place(rankings: Sequence[Ranking]) -> list[float]:
         for p in ranking.placements:
             length[p.window, p.order] = max(length.get((p.window, p.order), 0), p.rank)
     return [
-        sum(p.rank / length[p.window, p.order] for p in r.placements) / len(r.placements) if r.placements else float("inf")
+        sum(p.rank / length[p.window, p.order] for p in r.placements) / len(r.placements)
+        if r.placements
+        else float("inf")
         for r in rankings
     ]
 

@@ -55,7 +55,9 @@ def split_card(text: str) -> tuple[dict[str, Any], str]:
     try:
         head = yaml.safe_load(match.group(1)) or {}
     except yaml.YAMLError as error:
-        raise ArhnError("the card's YAML cannot be read", where="README.md", hint="Repair it or move it away") from error
+        raise ArhnError(
+            "the card's YAML cannot be read", where="README.md", hint="Repair it or move it away"
+        ) from error
     if not isinstance(head, dict):
         raise ArhnError("the card's YAML is not a mapping", where="README.md", hint="Repair it or move it away")
     return head, text[match.end() :]
@@ -86,17 +88,24 @@ def _yaml_head(document: dict[str, Any], existing: dict[str, Any], files: Path) 
     kind = document["file_type"]
     configs: list[dict[str, Any]] = []
     for i, variant in enumerate(document["variants"]):
-        one: dict[str, Any] = {"config_name": variant, "data_files": [{"split": "train", "path": f"{variant}/train-*.{kind}"}]}
+        one: dict[str, Any] = {
+            "config_name": variant,
+            "data_files": [{"split": "train", "path": f"{variant}/train-*.{kind}"}],
+        }
         if i == 0:  # the variants stand in the order combined, relabel, filter
             one["default"] = True
         configs.append(one)
-    if kind == "parquet":  # `datasets` reads all configurations of a folder by one builder: none for parquet beside jsonl
+    if (
+        kind == "parquet"
+    ):  # `datasets` reads all configurations of a folder by one builder: none for parquet beside jsonl
         files_of = [{"split": "train", "path": "evidence/train-*.parquet"}]
         configs.append({"config_name": "evidence", "data_files": files_of})
     for one in configs:
         one["description"] = _content(files / one["config_name"])
     ours = {"combined", "relabel", "filter", "evidence"}
-    theirs = [item for item in existing.get("configs") or [] if isinstance(item, dict) and item.get("config_name") not in ours]
+    theirs = [
+        item for item in existing.get("configs") or [] if isinstance(item, dict) and item.get("config_name") not in ours
+    ]
     tags = list(dict.fromkeys([*(existing.get("tags") or []), "arhn-hf", "hard-negatives"]))
     head: dict[str, Any] = {"task_categories": existing.get("task_categories") or ["text-retrieval"], "tags": tags}
     return {**head, "configs": [*configs, *theirs]}
@@ -114,7 +123,10 @@ def _section(document: dict[str, Any], summary: Summary) -> str:
     )
     folder_name = "path/to/this/folder"
     loading = "\n".join(
-        ["from datasets import load_dataset", *(f'load_dataset("{folder_name}", "{v}", split="train")' for v in document["variants"])]
+        [
+            "from datasets import load_dataset",
+            *(f'load_dataset("{folder_name}", "{v}", split="train")' for v in document["variants"]),
+        ]
     )
     if document["file_type"] == "parquet":
         loading += f'\nload_dataset("{folder_name}", "evidence", split="train")'

@@ -47,7 +47,9 @@ def finish(
     document = {**document, "file_type": shape.file_type, "results": results}
     for name, rows in written.items():
         if rows == 0:
-            monitor.notice(f"Variant {name} has no rows left, and `load_dataset` refuses an empty one: look at the rules.")
+            monitor.notice(
+                f"Variant {name} has no rows left, and `load_dataset` refuses an empty one: look at the rules."
+            )
     passages = {
         "positives": summary.count(label="positive"), "negatives": summary.count(label="negative"),
         "unique_pairs": facts["unique_pairs"], "truncated": summary.count(truncated=True),

@@ -119,7 +119,9 @@ def gates(summary: Summary, limits: dict[str, Any], variant_rows: dict[str, int]
     ]  # fmt: skip
     return [
         {
-            "name": name, "limit": limits[name], "value": value,
+            "name": name,
+            "limit": limits[name],
+            "value": value,
             "ok": value <= limits[name] if upper else value >= limits[name],
         }  # fmt: skip
         for name, value, upper in table

@@ -166,4 +166,3 @@ def _donated(
 def _similar(a: frozenset[str], b: frozenset[str], threshold: float) -> bool:
     shared = len(a & b)
     return shared > 0 and shared / (len(a) + len(b) - shared) >= threshold
-

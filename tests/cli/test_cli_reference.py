@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -53,13 +54,13 @@ def test_a_stale_reference_is_noticed(tmp_path: Path) -> None:
     script.write_text((DOCS / "generate_cli.py").read_text())
     done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (1, "docs/cli.md is stale: run `python docs/generate_cli.py`\n")
-    (tmp_path / "cli.md").write_text((DOCS / "cli.md").read_text() + "\n")
+    (tmp_path / "cli.md").write_text("older")
     assert (
         subprocess.run([sys.executable, script, "--check"], capture_output=True, timeout=60, check=False).returncode
         == 1
     )
     assert subprocess.run([sys.executable, script], timeout=60, check=False).returncode == 0
-    assert (tmp_path / "cli.md").read_text() == (DOCS / "cli.md").read_text()
+    assert subprocess.run([sys.executable, script, "--check"], timeout=60, check=False).returncode == 0
 
 
 def test_the_evidence_page_has_every_column() -> None:
@@ -131,13 +132,17 @@ def test_help_has_examples_that_parse(name: str) -> None:
         if "--config" in rest:  # the file of the example does not exist
             at = rest.index("--config")
             del rest[at : at + 2]
-        found.params = [one if not isinstance(one.type, click.Path) else _any_path(one) for one in found.params]
-        found.make_context(name, rest)
+        _without_paths(found).make_context(name, rest)
 
 
-def _any_path(parameter: click.Parameter) -> click.Parameter:
-    parameter.type = click.STRING
-    return parameter
+def _without_paths(found: Any) -> Any:
+    """A copy of a command that accepts folders which do not exist."""
+    found = copy.copy(found)
+    found.params = [copy.copy(one) for one in found.params]
+    for one in found.params:
+        if isinstance(one.type, click.Path):
+            one.type = click.STRING
+    return found
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -20,6 +20,7 @@ from arhn_hf.pipeline import run_refine
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
+
 @pytest.fixture(scope="session")
 def consume() -> Callable[..., dict]:
     """Run a consumer script under its environment's python; returns the JSON line it prints."""
@@ -58,7 +59,10 @@ def flagembedding_source(tmp_path_factory) -> Path:
         for row in sample_rows():
             pos = [f"{p['title']} {p['text']}".strip() for p in row["positive_passages"]]
             neg = [f"{p['title']} {p['text']}".strip() for p in row["negative_passages"]]
-            scores = {"pos_scores": [20 + i / 8 for i in range(len(pos))], "neg_scores": [i / 8 for i in range(len(neg))]}
+            scores = {
+                "pos_scores": [20 + i / 8 for i in range(len(pos))],
+                "neg_scores": [i / 8 for i in range(len(neg))],
+            }
             item = {"query": row["query"], "pos": pos, "neg": neg, **scores, "prompt": "Find passages that answer: "}
             file.write(json.dumps(item, ensure_ascii=False) + "\n")
     return folder

@@ -100,9 +100,7 @@ def test_one_failed_request_is_marked_and_the_run_goes_on(tmp_path: Path) -> Non
     assert again.count >= 1
 
 
-def test_many_failures_fail_the_gate_and_are_asked_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_many_failures_fail_the_gate_and_are_asked_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = made_rows(8, 5)
     source, output = write_source(tmp_path / "source.jsonl", rows), tmp_path / "out"
     negatives = {passage["text"] for row in rows for passage in row["negative_passages"]}
@@ -253,8 +251,10 @@ def test_rankings_that_are_none_leave_their_candidates_undecided(
     assert {item["rank_status"] for item in items} == statuses
     unranked = [item for item in items if item["rank_status"] != "ranked"]
     assert unranked
-    assert result.failures["count"] == result.failures["by_status"]["ranking_failed"] == sum(
-        item["reason"] == "ranking_failed" for item in items
+    assert (
+        result.failures["count"]
+        == result.failures["by_status"]["ranking_failed"]
+        == sum(item["reason"] == "ranking_failed" for item in items)
     )
     for item in unranked:
         assert (item["action"], item["reason"]) == ("undecided", "ranking_failed")

@@ -96,9 +96,7 @@ def test_an_interrupt_stores_what_the_engine_has_answered(tmp_path: Path) -> Non
     assert folder_bytes(tmp_path / "out") == folder_bytes(tmp_path / "whole")
 
 
-def test_a_second_process_is_refused_and_the_first_goes_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_process_is_refused_and_the_first_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_source(tmp_path / "source.jsonl")
     go(source, tmp_path / "whole")
     output, calls = tmp_path / "out", tmp_path / "calls"
