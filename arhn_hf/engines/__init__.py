@@ -1,0 +1,1 @@
+"""Engines: rendered request in, raw response out; they know nothing of retrieval."""

@@ -49,7 +49,7 @@ class Engine(ABC):
         """Queue one request; never blocks for long. A request the engine rejects resolves to `finish_reason="error"`; a dead
         engine sets `EngineError` as the future's exception."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - an engine without threads has nothing to stop
         """Stop the engine's threads; futures that are still open are cancelled."""
 
 

@@ -1,0 +1,1 @@
+"""Decision methods: evidence in, actions out. Pure."""

@@ -1,0 +1,1 @@
+"""What a run writes: evidence, variants, card, lineage, and the folder they stand in."""

@@ -93,3 +93,37 @@ def test_refine_and_derive_convert_alike(scripted: Asked, tmp_path: Path) -> Non
         cli("derive", tmp_path / "out", "--output", tmp_path / "derived", "--to", "n-tuple", "--negatives", 3).code == 0
     )
     assert folder_bytes(tmp_path / "direct") == folder_bytes(tmp_path / "derived")
+
+
+def test_a_folder_written_again_does_not_load_as_it_was(scripted: Asked, tmp_path: Path) -> None:
+    source, _ = refine("tevatron", tmp_path)
+    evidence = load_dataset(str(tmp_path / "out"), "evidence", split="train")
+    assert len(load_dataset(str(tmp_path / "out"), "relabel", split="train")) == 6
+    words = ("--output", tmp_path / "out", "--min-answerable", 0, "--sample", 2)
+    assert cli("refine", source, *words).code == 0
+    assert len(load_dataset(str(tmp_path / "out"), "relabel", split="train")) == 2
+    assert len(load_dataset(str(tmp_path / "out"), "evidence", split="train")) < len(evidence)
+    assert cli("refine", source, *words, "--to", "triplet").code == 0
+    assert load_dataset(str(tmp_path / "out"), "relabel", split="train").column_names == [
+        "anchor",
+        "positive",
+        "negative",
+    ]
+
+
+def test_evidence_beside_jsonl_is_loaded_as_the_summary_says(scripted: Asked, tmp_path: Path) -> None:
+    source = sources_of_every_schema(tmp_path)["flagembedding"][0]
+    done = cli("refine", source, "--output", tmp_path / "out", "--min-answerable", 0)
+    call = f'load_dataset("parquet", data_files="{tmp_path}/out/evidence/*.parquet", split="train")'
+    assert call in done.out
+    assert "evidence/*.parquet" in (tmp_path / "out" / "README.md").read_text()
+    assert len(load_dataset("parquet", data_files=f"{tmp_path}/out/evidence/*.parquet", split="train")) == 6 * 5 + 9
+
+
+def test_a_variant_that_lost_every_row_is_checked_all_the_same(scripted: Asked, tmp_path: Path) -> None:
+    source = sources_of_every_schema(tmp_path)["tevatron"][0]
+    words = ("--output", tmp_path / "out", "--min-negatives", 9, "--short-rows", "drop", "--json")
+    report = cli("refine", source, *words).json
+    assert [one["rows"] for one in report["variants"].values()] == [0, 0, 0]
+    assert cli("check", tmp_path / "out").code == 0
+    assert cli("check", tmp_path / "out", "--min-rows", 1).code == 3
