@@ -6,6 +6,7 @@ and what it would repair silently (JSON of mixed types, invalid UTF-8, a stale c
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import datasets
 import huggingface_hub
 from datasets import Dataset
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+from pyarrow.dataset import ParquetFragmentScanOptions
 
 from arhn_hf.jsonl_check import read_otherwise
 from arhn_hf.records import ArhnError, UsageError
@@ -120,7 +122,7 @@ def _load_local(
             raise UsageError(f"cannot be read ({error.strerror})", where=source) from None
         if empty:
             raise UsageError("the file is empty", where=source)
-        options: dict[str, Any] = {"path": builder, "data_files": {"train": str(path)}}
+        options: dict[str, Any] = {"path": builder, "data_files": {"train": glob.escape(str(path))}}
     else:
         if not files:
             raise UsageError("the folder is empty", where=source)
@@ -147,6 +149,8 @@ def _build(source: str, options: dict[str, Any], name: str | None, split: str, p
         commit = options.get("revision")
         if commit is not None and builder.hash != commit:  # without the Hub, datasets takes any commit it has at hand
             raise ArhnError("the Hub did not answer", where=source, hint="Try again")
+        if hasattr(builder.config, "fragment_scan_options"):  # else Arrow reads most of a Parquet file ahead, into memory
+            builder.config.fragment_scan_options = ParquetFragmentScanOptions(pre_buffer=False)
         wanted = [part.split("[")[0].strip() for part in split.split("+")]
         by_split = {str(key): list(found) for key, found in (builder.config.data_files or {}).items()}
         splits = list(by_split or builder.info.splits or ())

@@ -16,7 +16,7 @@ import yaml
 
 from arhn_hf import __version__
 from arhn_hf.publishing.summary import Summary
-from arhn_hf.records import ArhnError
+from arhn_hf.records import ArhnError, UsageError
 from arhn_hf.resources import resource_folder
 
 BEGIN, END = "<!-- arhn-hf: generated from here -->", "<!-- arhn-hf: generated to here -->"
@@ -41,10 +41,16 @@ def render_card(document: dict[str, Any], summary: Summary, folder: Path) -> str
 
 
 def refuse_broken_card(folder: Path) -> None:
-    """Raise now, before anything is judged, what `render_card` would raise at the end."""
+    """Raise `UsageError` now, before anything is judged, for what `render_card` would raise at the end."""
     existing = folder / "README.md"
-    if existing.is_file():
+    if not existing.is_file():
+        return
+    try:
         split_card(existing.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise UsageError("is not UTF-8", where=str(existing), hint="Repair it or move it away") from error
+    except ArhnError as error:
+        raise UsageError(error.message, where=str(existing), hint=error.hint) from error
 
 
 def split_card(text: str) -> tuple[dict[str, Any], str]:

@@ -59,11 +59,13 @@ class Maps:
         if inspect.iscoroutinefunction(transform):
             batch = min(batch, _rows_holding(_ASKING_PASSAGES, rows))
         with _few_batches_at_work(), _rare_collections():
-            return rows.with_format("arrow").map(
+            made = rows.with_format("arrow").map(
                 transform, batched=True, batch_size=batch, with_indices=with_indices, features=features(schema),
                 remove_columns=rows.column_names, load_from_cache_file=False, new_fingerprint=f"{self._run}{name}",
                 cache_file_name=str(self._folder / f"{name}.arrow"), writer_batch_size=1000,
-            ).with_format(None)  # fmt: skip
+            )  # fmt: skip
+        pa.default_memory_pool().release_unused()  # Arrow keeps what it has freed, a little more with every stage
+        return made.with_format(None)
 
 
 def _rows_holding(passages: int, rows: Dataset) -> int:
