@@ -149,7 +149,9 @@ def _build(source: str, options: dict[str, Any], name: str | None, split: str, p
         commit = options.get("revision")
         if commit is not None and builder.hash != commit:  # without the Hub, datasets takes any commit it has at hand
             raise ArhnError("the Hub did not answer", where=source, hint="Try again")
-        if hasattr(builder.config, "fragment_scan_options"):  # else Arrow reads most of a Parquet file ahead, into memory
+        if hasattr(
+            builder.config, "fragment_scan_options"
+        ):  # else Arrow reads most of a Parquet file ahead, into memory
             builder.config.fragment_scan_options = ParquetFragmentScanOptions(pre_buffer=False)
         wanted = [part.split("[")[0].strip() for part in split.split("+")]
         by_split = {str(key): list(found) for key, found in (builder.config.data_files or {}).items()}

@@ -41,8 +41,12 @@ def main() -> None:
     leaving = {grade: sum(table[grade, action] for action in LEAVES) for grade in range(4)}
     answers = sum(n for (grade, _), n in table.items() if grade >= 2)
     relabeled = sum(table[grade, "relabel"] for grade in range(4))
-    print(f"leaves: precision {(leaving[2] + leaving[3]) / sum(leaving.values()):.2f}, recall {(leaving[2] + leaving[3]) / answers:.2f}")
-    print(f"relabel: {relabeled}, of which answers {(table[2, 'relabel'] + table[3, 'relabel']) / max(1, relabeled):.2f}")
+    print(
+        f"leaves: precision {(leaving[2] + leaving[3]) / sum(leaving.values()):.2f}, recall {(leaving[2] + leaving[3]) / answers:.2f}"
+    )
+    print(
+        f"relabel: {relabeled}, of which answers {(table[2, 'relabel'] + table[3, 'relabel']) / max(1, relabeled):.2f}"
+    )
     print(f"flag everything: precision {answers / sum(table.values()):.2f}")
 
 

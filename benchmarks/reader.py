@@ -46,7 +46,9 @@ def main() -> None:
         rates.append(len(pairs) / (time.perf_counter() - started))
     length = statistics.mean(count_tokens(f"{pair[1] or ''} {pair[2]}") for pair in pairs)
     shown = ", ".join(f"{rate:.1f}" for rate in rates)
-    print(f"{statistics.median(rates):.1f} pairs/s (rounds: {shown}), {len(pairs)} pairs of {length:.0f} word pieces, {arguments.threads} threads")
+    print(
+        f"{statistics.median(rates):.1f} pairs/s (rounds: {shown}), {len(pairs)} pairs of {length:.0f} word pieces, {arguments.threads} threads"
+    )
 
 
 if __name__ == "__main__":
