@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from datasets import load_dataset
@@ -21,6 +22,10 @@ from arhn_hf.reader.model import ReaderModel
 from arhn_hf.tokens import count_tokens
 
 SAMPLE = Path(__file__).parent.parent / "examples" / "hard-negatives" / "train.jsonl"
+
+
+def _read(model: ReaderModel, pair: tuple[str, str, str, list[tuple[str, str]]]) -> None:
+    model.read(*pair)
 
 
 def main() -> None:
@@ -42,7 +47,7 @@ def main() -> None:
         model = ReaderModel()
         started = time.perf_counter()
         with ThreadPoolExecutor(arguments.threads) as pool:
-            list(pool.map(lambda pair: model.read(*pair), pairs))
+            list(pool.map(partial(_read, model), pairs))
         rates.append(len(pairs) / (time.perf_counter() - started))
     length = statistics.mean(count_tokens(f"{pair[1] or ''} {pair[2]}") for pair in pairs)
     shown = ", ".join(f"{rate:.1f}" for rate in rates)
