@@ -19,7 +19,7 @@ from arhn_hf.rules import Rules, option, option_name, validate
 
 SOURCE, OUTPUT, JUDGE, CRITERIA, RANKING, GATES = "Source", "Output", "Judge", "Criteria", "Ranking", "Gates"
 TARGET_NAMES = ("tevatron", "flagembedding", "triplet", "n-tuple", "labeled-pair")
-JUDGES = ("reader",)
+JUDGES = ("reader", "vllm", "server")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,29 @@ class RunConfig(Rules):
     judge: str = option(
         "reader", "What judges: the embedded reader needs no GPU and no download.", group=JUDGE, choices=JUDGES
     )
+    model: str | None = option(
+        None, "Model of the judge: Hub id or local folder (server: its name there).", group=JUDGE
+    )
+    model_revision: str | None = option(None, "Branch, tag or commit of the model.", group=JUDGE)
+    engine_arg: tuple[str, ...] = option(
+        (), "Passed on to vLLM, such as tensor_parallel_size=2 or max_model_len=8192.",
+        group=JUDGE, multiple=True, metavar="KEY=VALUE",
+    )  # fmt: skip
+    base_url: str | None = option(None, "OpenAI-compatible endpoint of --judge server.", group=JUDGE, metavar="URL")
+    thinking: bool = option(False, "Let the model think first, with its recommended sampling.", group=JUDGE, kind=bool)
+    max_tokens: int | None = option(
+        None, "Tokens of a reply, at most. [default: 512, with --thinking 8192]", group=JUDGE, kind=int, minimum=16
+    )
+    prompts: str | None = option(
+        None, "Folder with your own answer.txt, ranking.txt, again.txt.", group=JUDGE, metavar="DIR"
+    )
+    request_timeout: float = option(
+        300.0, "Seconds one request to a server may take.", group=JUDGE, kind=float, minimum=1
+    )
+    patience: float = option(
+        300.0, "Seconds a server may stay away before the run ends.", group=JUDGE, kind=float, minimum=0
+    )
+    concurrency: int = option(64, "Requests a server gets at once.", group=JUDGE, kind=int, minimum=1)
     answer_threshold: float = option(
         0.4, "Calibrated score from which the reader says that a passage answers.",
         group=JUDGE, kind=float, minimum=0, maximum=1,
@@ -120,7 +143,7 @@ class RunConfig(Rules):
     )
 
     def __post_init__(self) -> None:
-        for name in ("criterion", "filter_only"):
+        for name in ("criterion", "filter_only", "engine_arg"):
             value = getattr(self, name)
             if isinstance(value, Mapping):
                 value = [f"{key}={one}" for key, one in value.items()]
@@ -135,6 +158,15 @@ class RunConfig(Rules):
             value = item.rpartition("=")[2]
             if "=" not in item or value not in ("question", "claim", "skip"):
                 raise UsageError(f"{item!r} is not SUBSET=question, claim or skip", where="--criterion")
+        if self.judge != "reader" and not self.model:
+            raise UsageError(f"--judge {self.judge} needs a model", where="--model")
+        if self.judge == "server" and not self.base_url:
+            raise UsageError(
+                "--judge server needs the endpoint", where="--base-url", hint="Such as http://localhost:8000/v1"
+            )
+        for item in self.engine_arg:
+            if "=" not in item:
+                raise UsageError(f"{item!r} is not KEY=VALUE", where="--engine-arg")
         if self.window_positives >= self.window_size:
             raise UsageError(
                 "leaves no room for candidates: it must be smaller than --window-size", where="--window-positives"

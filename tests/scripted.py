@@ -84,7 +84,7 @@ def scripted_judge(engine: ScriptedEngine) -> Any:
         judge = LLMJudge(
             asker, name="scripted", about={"kind": "scripted", "model": "scripted", "revision": None}, orders=config.orders,
             window_size=config.window_size, window_positives=config.window_positives, seed=config.seed,
-            rank_input=config.rank_input, max_chunks=config.max_chunks,
+            rank_input=config.rank_input, max_chunks=config.max_chunks, prompts=config.prompts,
         )  # fmt: skip
         return judge, asker
 

@@ -25,7 +25,9 @@ FLOORS = [
 PURE = {"methods": {"records", "rules", "text"}, "variants": {"records", "rules"}, "windows": {"records"}}
 HEAVY = {
     "onnxruntime": {"reader/network.py"},
-    "vllm": set(),
+    "vllm": {"engines/vllm.py"},
+    "openai": {"engines/server.py"},
+    "jinja2": {"engines/chat.py"},
     "torch": set(),
     "ray": set(),
     "sentence_transformers": set(),

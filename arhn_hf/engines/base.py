@@ -41,6 +41,8 @@ class Response:
 class Engine(ABC):
     """Rendered request → raw response."""
 
+    about: dict[str, Any]
+    """What `arhn.json` and the card say of an LLM behind this engine."""
     identity: dict[str, Any]
     """Engine kind, model identity, dtype, quantisation, sampling: whatever changes answers. Part of every request's key."""
 
@@ -48,6 +50,10 @@ class Engine(ABC):
     def submit(self, request: Request) -> Future[Response]:
         """Queue one request; never blocks for long. A request the engine rejects resolves to `finish_reason="error"`; a dead
         engine sets `EngineError` as the future's exception."""
+
+    def fits(self, request: Request) -> bool:
+        """Whether prompt and reply fit into the model's context; engines that cannot tell say yes."""
+        return True
 
     def close(self) -> None:  # noqa: B027 - an engine without threads has nothing to stop
         """Stop the engine's threads; futures that are still open are cancelled."""

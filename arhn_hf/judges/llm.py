@@ -7,7 +7,7 @@ choice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from arhn_hf.engines.base import Request, Response
@@ -21,6 +21,7 @@ from arhn_hf.windows import Window, cut
 
 CHUNK = 24_000  # code points of a passage in one request
 OVERLAP = 2_000
+SMALLEST_CHUNK = 500
 ANSWER_TOKENS = 512
 _SCHEMA = {
     "type": "object", "properties": {"answer": {"type": ["string", "null"]}}, "required": ["answer"],
@@ -38,35 +39,29 @@ class LLMJudge(Judge):
 
     def __init__(
         self, asker: Asker, *, name: str, about: dict[str, Any], orders: int, window_size: int, window_positives: int,
-        seed: int, rank_input: str, max_chunks: int,
+        seed: int, rank_input: str, max_chunks: int, max_tokens: int = ANSWER_TOKENS, prompts: str | None = None,
+        notice: Callable[[str], None] = lambda line: None,
     ) -> None:  # fmt: skip
         self._asker, self.name, self._about, self.orders = asker, name, about, orders
         self._window_size, self._window_positives, self._seed = window_size, window_positives, seed
         self._rank_input, self._max_chunks = rank_input, max_chunks
+        self._max_tokens, self._prompts, self._notice = max_tokens, prompts, notice
+        self._shrunk = False
 
     async def answers(self, row: Row, criterion: str, wanted: Sequence[int]) -> list[Answer]:
         """See `Judge.answers`. All requests of the row are in flight at once; only second attempts follow."""
-        opening = instructions("answer", criterion)
-        shared = shared_part(criterion, row.query, row.instruction)
-        pieces: list[tuple[int, int, str]] = []  # (which wanted, offset, text)
+        pieces: list[tuple[int, int, str, Request]] = []  # (which wanted, offset, text, request)
         for number, i in enumerate(wanted):
-            pieces += [(number, offset, text) for offset, text in self._chunks(row.passages[i].text)]
-        messages = [
-            [
-                {"role": "system", "content": opening},
-                {"role": "user", "content": shared + passage_part(row.passages[wanted[number]].title, text)},
-            ]
-            for number, _, text in pieces
-        ]
-        responses = await self._asker.ask([_request("answer", one, _SCHEMA, ANSWER_TOKENS) for one in messages])
+            pieces += [(number, *piece) for piece in self._pieces(row, criterion, i)]
+        responses = await self._asker.ask([piece[3] for piece in pieces])
         found: list[list[Answer]] = [[] for _ in wanted]
         second: list[tuple[int, int, str, Request]] = []
-        for (number, offset, text), one, response in zip(pieces, messages, responses, strict=True):
+        seen = [0] * len(wanted)
+        for (number, offset, text, request), response in zip(pieces, responses, strict=True):
+            seen[number] = max(seen[number], offset + len(text))
             answer = _grounded(response, row.passages[wanted[number]].title, text, offset)
             if answer.status in _PROBLEMS:
-                turn = template("again").substitute(problem=_PROBLEMS[answer.status]).strip()
-                again = [*one, {"role": "assistant", "content": response.text}, {"role": "user", "content": turn}]
-                second.append((number, offset, text, _request("answer", again, _SCHEMA, ANSWER_TOKENS, attempt=2)))
+                second.append((number, offset, text, self._again(request, response, answer.status)))
             else:
                 found[number].append(answer)
         if second:
@@ -75,8 +70,8 @@ class LLMJudge(Judge):
             ):
                 found[number].append(_grounded(response, row.passages[wanted[number]].title, text, offset))
         return [
-            _best_chunk(chunks, truncated=not self._wholly_seen(row.passages[i].text))
-            for i, chunks in zip(wanted, found, strict=True)
+            _best_chunk(chunks, truncated=reach < len(row.passages[i].text))
+            for i, chunks, reach in zip(wanted, found, seen, strict=True)
         ]
 
     async def rank(
@@ -84,8 +79,7 @@ class LLMJudge(Judge):
     ) -> list[Ranking]:
         """See `Judge.rank`. Every window and order of the row is in flight at once."""
         positives = list(range(len(row.positives)))[: self._window_positives]
-        windows = cut(row, positives, candidates, size=self._window_size, orders=self.orders, seed=self._seed)
-        requests = [self._ranking_request(row, criterion, answers, window) for window in windows]
+        windows, requests = self._windows(row, criterion, answers, positives, candidates)
         responses = await self._asker.ask(requests)
         rankings = [Ranking() for _ in answers]
         failures: dict[int, str] = {}
@@ -104,7 +98,56 @@ class LLMJudge(Judge):
 
     def describe(self) -> dict[str, Any]:
         """See `Judge.describe`."""
-        return {**self._about, "prompts": {name: template(name).template for name in ("answer", "ranking", "again")}}
+        texts = {name: template(name, self._prompts).template for name in ("answer", "ranking", "again")}
+        return {**self._about, "prompts": texts}
+
+    def _pieces(self, row: Row, criterion: str, index: int) -> list[tuple[int, str, Request]]:
+        """The chunks of one passage with their requests; chunks are halved until they fit into the model's context."""
+        passage = row.passages[index]
+        size = CHUNK
+        while True:
+            pieces = [
+                (offset, text, self._answer_request(row, criterion, passage.title, text))
+                for offset, text in _chunks(passage.text, size)[: self._max_chunks]
+            ]
+            if size <= SMALLEST_CHUNK or all(self._asker.engine.fits(request) for _, _, request in pieces):
+                return pieces
+            size //= 2
+
+    def _answer_request(self, row: Row, criterion: str, title: str | None, text: str) -> Request:
+        shared = shared_part(criterion, row.query, row.instruction)
+        messages = [
+            {"role": "system", "content": instructions("answer", criterion, folder=self._prompts)},
+            {"role": "user", "content": shared + passage_part(title, text)},
+        ]
+        return _request("answer", messages, _SCHEMA, self._max_tokens)
+
+    def _again(self, request: Request, response: Response, status: str) -> Request:
+        """The second attempt: what was said, and what is wrong with it."""
+        turn = template("again", self._prompts).substitute(problem=_PROBLEMS[status]).strip()
+        messages = [
+            *request.payload["messages"],
+            {"role": "assistant", "content": response.text},
+            {"role": "user", "content": turn},
+        ]
+        return _request("answer", messages, _SCHEMA, self._max_tokens, attempt=2)
+
+    def _windows(
+        self, row: Row, criterion: str, answers: Sequence[Answer], positives: Sequence[int], candidates: Sequence[int]
+    ) -> tuple[list[Window], list[Request]]:
+        """Windows and their requests; windows shrink until they fit into the model's context, which is said once."""
+        size = self._window_size
+        while True:
+            windows = cut(row, positives, candidates, size=size, orders=self.orders, seed=self._seed)
+            requests = [self._ranking_request(row, criterion, answers, window) for window in windows]
+            if size <= len(positives) + 1 or all(self._asker.engine.fits(request) for request in requests):
+                return windows, requests
+            size = max(len(positives) + 1, size * 2 // 3)
+            if not self._shrunk:
+                self._shrunk = True
+                self._notice(
+                    f"Windows of {self._window_size} passages do not fit into the model's context: they shrink."
+                )
 
     def _ranking_request(self, row: Row, criterion: str, answers: Sequence[Answer], window: Window) -> Request:
         count = len(window.items)
@@ -116,10 +159,11 @@ class LLMJudge(Judge):
             "maxItems": count,
         }  # fmt: skip
         messages = [
-            {"role": "system", "content": instructions("ranking", criterion, count)},
+            {"role": "system", "content": instructions("ranking", criterion, count, self._prompts)},
             {"role": "user", "content": body},
         ]
-        return _request("rank", messages, schema, 8 * count + 32)
+        thinking = max(0, self._max_tokens - ANSWER_TOKENS)
+        return _request("rank", messages, schema, 8 * count + 32 + thinking)
 
     def _shown(self, row: Row, index: int, answer: Answer) -> str:
         passage = row.passages[index]
@@ -130,15 +174,13 @@ class LLMJudge(Judge):
             return answer.snippet or ""
         return f"{whole[:CHUNK]}\nAnswer in it: {fenced('answer', answer.snippet or '')}"
 
-    def _chunks(self, text: str) -> list[tuple[int, str]]:
-        if len(text) <= CHUNK:
-            return [(0, text)]
-        starts = range(0, max(1, len(text) - OVERLAP), CHUNK - OVERLAP)
-        return [(start, text[start : start + CHUNK]) for start in starts][: self._max_chunks]
 
-    def _wholly_seen(self, text: str) -> bool:
-        offset, last = self._chunks(text)[-1]
-        return offset + len(last) >= len(text)
+def _chunks(text: str, size: int) -> list[tuple[int, str]]:
+    """Overlapping chunks of at most `size` code points, with their offsets."""
+    if len(text) <= size:
+        return [(0, text)]
+    overlap = min(OVERLAP, size // 4)
+    return [(start, text[start : start + size]) for start in range(0, max(1, len(text) - overlap), size - overlap)]
 
 
 def _request(

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from string import Template
 
+from arhn_hf.records import UsageError
+
 _WORDS = {
     "question": {
         "kind": "question", "test": "answers it", "shows": "answers the question", "verb": "answer the question",
@@ -25,16 +27,44 @@ _WORDS = {
 }  # fmt: skip
 
 
-@cache
-def template(name: str) -> Template:
-    """The template `answer`, `ranking` or `again`."""
-    return Template((Path(__file__).parent / f"{name}.txt").read_text(encoding="utf-8"))
+# What a template must use, and what it may.
+_NEEDED = {"answer": {"kind", "test"}, "ranking": {"kind", "test", "count"}, "again": {"problem"}}
+_KNOWN = {"answer": set(_WORDS["question"]), "ranking": {*_WORDS["question"], "count"}, "again": {"problem"}}
 
 
 @cache
-def instructions(name: str, criterion: str, count: int = 0) -> str:
+def template(name: str, folder: str | None = None) -> Template:
+    """The template `answer`, `ranking` or `again`: ours, or the one in the person's own folder (`--prompts`).
+
+    A folder may hold only some of them. Raises `UsageError` for a variable that is missing or unknown.
+    """
+    own = Path(folder) / f"{name}.txt" if folder else None
+    if own is None or not own.is_file():
+        return Template((Path(__file__).parent / f"{name}.txt").read_text(encoding="utf-8"))
+    found = Template(own.read_text(encoding="utf-8"))
+    if not found.is_valid():
+        raise UsageError("has a $ that begins no variable", where=str(own), hint="Write $$ for a dollar sign")
+    names = set(found.get_identifiers())
+    for wrong, what in ((names - _KNOWN[name], "unknown"), (_NEEDED[name] - names, "missing")):
+        if wrong:
+            known = ", ".join(f"${one}" for one in sorted(_KNOWN[name]))
+            raise UsageError(f"{what} variable ${min(wrong)}", where=str(own), hint=f"Known: {known}")
+    return found
+
+
+def check_folder(folder: str) -> None:
+    """Look over a folder of templates before anything is asked. Raises `UsageError` if it holds none, or a wrong one."""
+    if not any((Path(folder) / f"{name}.txt").is_file() for name in _NEEDED):
+        raise UsageError("holds none of answer.txt, ranking.txt, again.txt", where=folder)
+    for name in _NEEDED:
+        template(name, folder)
+
+
+@cache
+def instructions(name: str, criterion: str, count: int = 0, folder: str | None = None) -> str:
     """The instructions of one stage under one criterion."""
-    return template(name).substitute(_WORDS[criterion], count=count)
+    values = {**_WORDS[criterion], "count": str(count)} if name == "ranking" else _WORDS[criterion]
+    return template(name, folder).substitute(values)
 
 
 def fenced(kind: str, text: str) -> str:

@@ -58,7 +58,7 @@ class Maps:
             return Dataset(schema.empty_table())
         if inspect.iscoroutinefunction(transform):
             batch = min(batch, _rows_holding(_ASKING_PASSAGES, rows))
-        with _few_batches_at_work(), _rare_collections():
+        with _few_batches_at_work(), _rare_collections(), _first_error():
             made = rows.with_format("arrow").map(
                 transform, batched=True, batch_size=batch, with_indices=with_indices, features=features(schema),
                 remove_columns=rows.column_names, load_from_cache_file=False, new_fingerprint=f"{self._run}{name}",
@@ -100,6 +100,17 @@ def _rare_collections() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
+
+
+@contextmanager
+def _first_error() -> Iterator[None]:
+    """On a full disk `datasets` closes its file, and then fails to write its end: what failed first says why."""
+    try:
+        yield
+    except ValueError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 async def together(rows: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -15,7 +15,14 @@ from arhn_hf.config import RunConfig, option_fields
 from arhn_hf.rules import option_name
 
 FIELDS = option_fields()
-SPECIAL = {"variants": "filter", "criterion": ("facts=claim", "a=b=skip"), "filter_only": ("facts", "howto")}
+SPECIAL = {
+    "variants": "filter",
+    "criterion": ("facts=claim", "a=b=skip"),
+    "filter_only": ("facts", "howto"),
+    "engine_arg": ("a=1", "b=x"),
+}
+# Options that a value of another one cannot do without.
+COMPANIONS = {"judge": ["--model", "m", "--base-url", "http://localhost:1/v1"]}
 Captured = Callable[[], RunConfig]
 
 
@@ -32,7 +39,7 @@ def another_value(item: Field[Any]) -> Any:
     if meta["kind"] is int:
         return int((meta["minimum"] or 0) + 9)
     if meta["kind"] is float:
-        return 0.75
+        return 0.75 if (meta["minimum"] or 0) < 0.75 else float(meta["minimum"] + 9)
     return "something"
 
 
@@ -54,14 +61,15 @@ def flags(name: str, value: Any) -> list[str]:
 def test_every_option_in_every_place(name: str, captured: Captured, tmp_path: Path) -> None:
     value = another_value(FIELDS[name])
     plain = list(value) if isinstance(value, tuple) else value
+    more = COMPANIONS.get(name, [])
     for key in {name, name.replace("_", "-")}:
-        done = cli("refine", "x", "--config", write(tmp_path, {key: plain}))
+        done = cli("refine", "x", "--config", write(tmp_path, {key: plain}), *more)
         assert done.code == 0, done.err
         assert getattr(captured(), name) == value
     text = " ".join(value) if isinstance(value, tuple) else str(value)
-    assert cli("refine", "x", env={f"ARHN_{name.upper()}": text}).code == 0
+    assert cli("refine", "x", *more, env={f"ARHN_{name.upper()}": text}).code == 0
     assert getattr(captured(), name) == value
-    assert cli("refine", "x", *flags(name, value)).code == 0
+    assert cli("refine", "x", *more, *flags(name, value)).code == 0
     assert getattr(captured(), name) == value
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import string
 import time
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ from durability import assert_kept, evidence, go, made_rows, write_source
 from scripted import ScriptedEngine, folder_bytes, scripted_judge, scripted_reply
 
 import arhn_hf
-import arhn_hf.judges.llm
 import arhn_hf.pipeline
 from arhn_hf.engines.base import Request, Response
 from arhn_hf.monitor import Monitor
+from arhn_hf.prompts import template
 from arhn_hf.stages import maps
 
 
@@ -157,19 +156,20 @@ def test_fresh_deletes_outputs_first_and_keeps_answers(source: Path, tmp_path: P
     assert folder_bytes(output) == before
 
 
-def test_a_changed_prompt_reuses_none(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_prompt_reuses_none(source: Path, tmp_path: Path) -> None:
     first = ScriptedEngine()
     go(source, tmp_path / "out", first)
     before = folder_bytes(tmp_path / "out")
-    original = arhn_hf.judges.llm.instructions
-    monkeypatch.setattr(arhn_hf.judges.llm, "instructions", lambda *given: f"Take care. {original(*given)}")
-    monkeypatch.setattr(arhn_hf.judges.llm, "template", lambda name: string.Template(f"Take care. {name}"))
+    prompts = tmp_path / "prompts"
+    prompts.mkdir()
+    for name in ("answer", "ranking"):
+        own = template(name).template
+        (prompts / f"{name}.txt").write_text(f"Take care. {own}", encoding="utf-8")
     second = ScriptedEngine()
-    result = go(source, tmp_path / "out", second)
+    result = go(source, tmp_path / "out", second, prompts=str(prompts))
     assert result.requests["from_store"] == 0
     assert len(second.keys) == len(first.keys)
     assert not set(second.keys) & set(first.keys)
-    monkeypatch.undo()
     third = ScriptedEngine()
     go(source, tmp_path / "out", third)
     assert third.count == 0

@@ -1,0 +1,188 @@
+"""Any OpenAI-compatible endpoint as an engine: `vllm serve` (also with `--data-parallel-size 8`), SGLang, llama.cpp, hosted ones.
+
+Transport trouble is handled here and nowhere else: 429, 5xx, time-outs and refused connections are tried again with back-off and
+jitter, `Retry-After` is honoured, and only a server that stays away for `patience` seconds ends the run. The API key comes from the
+environment (`OPENAI_API_KEY`) and is never printed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from arhn_hf.engines.base import Engine, EngineError, Request, Response
+from arhn_hf.records import UsageError
+
+HOW_TO_INSTALL = 'Install it with: pip install "arhn-hf[server]"'
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds
+
+
+class ServerEngine(Engine):
+    """Chat completions at `base_url`.
+
+    `revision` is what the person says the model is; without it the card calls the model's identity unverified. `timeout` is the limit of
+    one request and `patience` how long the server may stay away, both in seconds. `notice` gets lines for the person.
+    """
+
+    def __init__(
+        self, base_url: str, model: str, *, revision: str | None = None, timeout: float = 300.0, patience: float = 300.0,
+        concurrency: int = 64, thinking: bool = False, notice: Callable[[str], None] = lambda line: None,
+    ) -> None:  # fmt: skip
+        try:
+            import openai
+        except ImportError as error:
+            raise UsageError(
+                "the openai client is not installed", where="--judge server", hint=HOW_TO_INSTALL
+            ) from error
+        self._openai = openai
+        self._model, self._patience, self._thinking, self._notice = model, patience, thinking, notice
+        self._client = openai.AsyncOpenAI(
+            base_url=base_url, api_key=os.environ.get("OPENAI_API_KEY", "none"), timeout=timeout, max_retries=0
+        )
+        self._structured = True
+        self._away_since: float | None = None
+        self.retries = 0
+        sampling: dict[str, Any] = {} if thinking else {"temperature": 0.0}
+        self._sampling = sampling
+        self.identity = {
+            "engine": "server", "model": model, "revision": revision, "sampling": sampling, "thinking": thinking,
+        }  # fmt: skip
+        self.about = {
+            "kind": "server", "model": model, "revision": revision or "unverified", "sampling": sampling, "thinking": thinking,
+        }  # fmt: skip
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="arhn-server", daemon=True)
+        self._thread.start()
+        self._places = asyncio.Semaphore(concurrency)
+
+    def submit(self, request: Request) -> Future[Response]:
+        """See `Engine.submit`. The payload holds `messages`, `schema` and `max_tokens`."""
+        return asyncio.run_coroutine_threadsafe(self._answer(request), self._loop)
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+
+        async def stop() -> None:
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._client.close()
+
+        asyncio.run_coroutine_threadsafe(stop(), self._loop).result(timeout=10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=10)
+
+    async def _answer(self, request: Request) -> Response:
+        async with self._places:
+            attempt = 0
+            while True:
+                try:
+                    return await self._once(request)
+                except _Again as again:
+                    attempt += 1
+                    self.retries += 1
+                    await asyncio.sleep(self._pause(attempt, again))
+
+    async def _once(self, request: Request) -> Response:
+        """One try. Raises `_Again` for what may pass, `EngineError` for what will not."""
+        openai = self._openai
+        structured = self._structured
+        try:
+            done = await self._client.chat.completions.create(**self._arguments(request, structured))
+        except openai.APIStatusError as error:
+            return self._refused(error, structured)
+        except (openai.APITimeoutError, openai.APIConnectionError) as error:
+            raise self._again(error.__class__.__name__, None) from error
+        self._away_since = None
+        if not done.choices:
+            return Response("the server gave no choice", "error")
+        choice = done.choices[0]
+        finish = {"stop": "stop", "length": "length", "content_filter": "refused"}.get(
+            choice.finish_reason or "stop", "error"
+        )
+        if getattr(choice.message, "refusal", None):
+            finish = "refused"
+        return Response(choice.message.content or "", finish, _usage(done.usage))
+
+    def _arguments(self, request: Request, structured: bool) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "model": self._model, "messages": request.payload["messages"], "max_tokens": request.payload["max_tokens"],
+            **self._sampling,
+        }  # fmt: skip
+        if structured:
+            schema = {"name": request.kind, "schema": request.payload["schema"]}
+            arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
+            arguments["extra_body"] = {"chat_template_kwargs": {"enable_thinking": self._thinking}}
+        return arguments
+
+    def _refused(self, error: Any, structured: bool) -> Response:
+        """What an HTTP status means: try again, give up, degrade, or this one request is at fault."""
+        status = int(error.status_code)
+        if status in (408, 409, 429) or status >= 500:
+            raise self._again(f"status {status}", error.response.headers.get("retry-after")) from error
+        self._away_since = None
+        if status in (401, 403):
+            raise EngineError("the server refuses the API key", where="--base-url", hint="Set OPENAI_API_KEY") from None
+        if status == 404:
+            raise EngineError(f"the server does not know the model {self._model!r}", where="--model") from None
+        reason = " ".join(str(getattr(error, "message", "")).split())[:300]
+        if structured and self._structured and _about_structure(reason):
+            self._structured = False
+            self._notice("The server takes no JSON schema: going on without structured output.")
+        if structured and not self._structured:
+            raise _Again(0.0) from error
+        return Response(reason, "error")
+
+    def _again(self, what: str, retry_after: str | None) -> Exception:
+        now = time.monotonic()
+        self._away_since = self._away_since or now
+        if now - self._away_since > self._patience:
+            return EngineError(
+                f"the server has been away for {self._patience:.0f} s ({what})", where="--base-url",
+                hint="Run the same command again when it is back: finished requests are kept",
+            )  # fmt: skip
+        return _Again(_seconds(retry_after))
+
+    @staticmethod
+    def _pause(attempt: int, again: _Again) -> float:
+        """Seconds to wait before the next try."""
+        if again.wait is not None:
+            return min(again.wait, 600.0)
+        pause: float = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempt, 10))
+        return pause * random.uniform(0.5, 1.5)
+
+
+class _Again(Exception):
+    """Try once more, after `wait` seconds if the server said so."""
+
+    def __init__(self, wait: float | None) -> None:
+        super().__init__(wait)
+        self.wait = wait
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    try:
+        return max(0.0, float(retry_after)) if retry_after else None
+    except ValueError:
+        return None
+
+
+def _about_structure(reason: str) -> bool:
+    return any(
+        word in reason.lower() for word in ("response_format", "json_schema", "schema", "chat_template_kwargs", "extra")
+    )
+
+
+def _usage(usage: Any) -> dict[str, int]:
+    if usage is None:
+        return {}
+    details = getattr(usage, "prompt_tokens_details", None)
+    cached = getattr(details, "cached_tokens", None) or 0
+    return {"prompt": usage.prompt_tokens or 0, "completion": usage.completion_tokens or 0, "prefix_cached": cached}
