@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import threading
 from concurrent.futures import Future
 from typing import Any
@@ -35,6 +36,9 @@ class VLLMEngine(Engine):
                 "needs the model's reasoning parser, or the grammar would forbid it to think", where="--thinking",
                 hint="For Qwen3 add --engine-arg reasoning_parser=qwen3",
             )  # fmt: skip
+        # vLLM logs to stdout by default, where `--json` promises one object and nothing else; its processes inherit this.
+        os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         try:
             import vllm
         except ImportError as error:
@@ -51,21 +55,28 @@ class VLLMEngine(Engine):
         }  # fmt: skip
         try:
             self._engine = asyncio.run_coroutine_threadsafe(self._start(arguments), self._loop).result()
+            self._describe(model, known, vllm.__version__)
+        except UsageError:
+            self.close()
+            raise
         except Exception as error:
             self.close()
             raise UsageError(f"vLLM refuses: {_reason(error)}", where="--judge vllm") from error
+
+    def _describe(self, model: str, known: dict[str, Any], version: str) -> None:
+        """Identity (what changes answers) and what the card says, once the engine knows its own configuration."""
         config = self._engine.model_config
         self.context_tokens = int(config.max_model_len)
-        self._template = ChatTemplate(self._engine.get_tokenizer(), model, thinking=thinking)
-        self._sampling = dict(config.get_diff_sampling_param()) if thinking else {"temperature": 0.0}
+        self._template = ChatTemplate(self._engine.get_tokenizer(), model, thinking=self._thinking)
+        self._sampling = dict(config.get_diff_sampling_param()) if self._thinking else {"temperature": 0.0}
         self.identity = {
             "engine": "vllm", **known, "dtype": str(config.dtype), "quantization": config.quantization,
-            "template": self._template.digest, "sampling": self._sampling, "thinking": thinking,
+            "template": self._template.digest, "sampling": self._sampling, "thinking": self._thinking,
         }  # fmt: skip
         self.about = {
             "kind": "vllm",
             **{k: v for k, v in self.identity.items() if k != "engine"},
-            "vllm": vllm.__version__,
+            "vllm": version,
         }
 
     async def _start(self, arguments: dict[str, Any]) -> Any:
