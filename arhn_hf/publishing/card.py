@@ -121,7 +121,7 @@ def _section(document: dict[str, Any], summary: Summary) -> str:
     results = document["results"]
     judges = document["judges"]
     by_reader = all(about["kind"] == "reader" for about in judges.values())
-    names = ", ".join(escaped(about["model"]) for about in judges.values())
+    names = ", ".join(f"{escaped(one['model'])} (revision {escaped(one['revision'])})" for one in judges.values())
     judged_by = (
         "**No LLM judged this dataset**: the small embedded reader of arhn-hf did, which is meant for trials and as a first pass."
         if by_reader

@@ -34,9 +34,9 @@ T = TypeVar("T")
 # Each batch becomes one record batch of its work file, and each of those costs some kilobytes of memory while the file
 # is mapped: small ones would make memory grow with the rows.
 PURE_BATCH = 1000  # rows a batch in stages that only compute
-ASKING_BATCH = 500  # rows a batch in stages that await a judge, at most
-_ASKING_PASSAGES = 2500  # passages a batch in stages that await a judge: fewer rows where rows are wide
-_BATCHES_AT_WORK = 8  # batches that await a judge at the same time: enough rows to keep any engine busy
+ASKING_BATCH = 1000  # rows a batch in stages that await a judge, at most
+_ASKING_PASSAGES = 5000  # passages a batch in stages that await a judge: fewer rows where rows are wide
+_BATCHES_AT_WORK = 4  # batches that await a judge at the same time: enough rows to keep any engine busy
 
 
 class Maps:
