@@ -19,7 +19,7 @@ FLOORS = [
     {"publishing"},
     {"pipeline"},
     {"stored"},
-    {"deriving", "checks", "planning", "showing"},
+    {"deriving", "checks", "planning", "showing", "trying"},
     {"cli"},
 ]
 PURE = {"methods": {"records", "rules", "text"}, "variants": {"records", "rules"}, "windows": {"records"}}

@@ -23,6 +23,7 @@ COMMANDS = {
     "plan": "Say what a run would find and cost, before anything is spent.",
     "derive": "Apply other rules to stored evidence, without a judge.",
     "check": "Prove a folder's promises and gates; exit 3 if one fails.",
+    "try": "Send one row through a judge and print everything: to choose a model, to write a prompt.",
     "show": "Print decided rows with the snippet highlighted in its passage.",
     "completion": "Print the shell completion script for bash, zsh or fish.",
 }
