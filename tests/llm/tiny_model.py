@@ -42,9 +42,11 @@ SAMPLE = Path(__file__).resolve().parent.parent.parent / "examples"
 ENOUGH = 0.95  # share of replies that must be right
 SNIPPET_WORDS = 5
 VOCABULARY = 16_384  # at most
-EPOCHS = 40
+THINNED_EPOCHS, WHOLE_EPOCHS = 60, 12
 LEARNING_RATE = 2e-3
-PADDED_TOKENS = 3_000  # of one training batch, at most
+PADDED_TOKENS = 1_200  # of one training batch, at most
+HEAD, BETWEEN, TAIL = 16, 24, 20  # prompt tokens of a thinned example: its first, some between, its last
+CERTAIN = 0.9  # training ends when no token of any reply is less probable
 END_OF_TEXT, TURN, END_OF_TURN, THINK, END_OF_THOUGHT = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>",
 )  # fmt: skip
@@ -344,8 +346,9 @@ def _train(
 ) -> int:
     """Teacher forcing on the replies, the empty thought before them included, until every token of them is certain.
 
-    Returns the number of steps. Only the hidden states that predict a reply go through the output layer, and batches hold prompts
-    of like length: most of the work would go into padding and into logits of prompt tokens otherwise.
+    Returns the number of steps. Most of the work is in prompt tokens that decide nothing, so the model first sees only some of
+    each prompt (see `_thinned`, another choice every epoch), then the whole. One thread: two that wait for each other at every
+    small operation are ten times slower as soon as anything else runs on their cores.
     """
     import torch
     from torch.nn.functional import cross_entropy
@@ -357,62 +360,79 @@ def _train(
         assert prompt[-len(thought) :] == thought
         reply = [*tokenizer(lesson.reply, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
         examples.append((prompt + reply, len(prompt) - len(thought)))
-    examples.sort(key=lambda example: len(example[0]))
-    batches = _batches(examples)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0)
-    total, begun = EPOCHS * len(batches), time.monotonic()
     chooser = random.Random(seed)
+    begun, step, least = time.monotonic(), 0, 0.0
     model.train()
-    step = 0
-    for epoch in range(EPOCHS):
+    for epoch in range(THINNED_EPOCHS + WHOLE_EPOCHS):
+        whole = epoch >= THINNED_EPOCHS
+        kept = [range(len(ids)) if whole else _thinned(len(ids), start, chooser) for ids, start in examples]
+        batches = _batches(kept)
+        chooser.shuffle(batches)
         least, losses = 1.0, 0.0
-        for number in chooser.sample(range(len(batches)), len(batches)):
-            passed = (time.monotonic() - begun) / (deadline - begun)
-            if passed >= 1:
+        for done, batch in enumerate(batches):
+            now = time.monotonic()
+            if now >= deadline:
                 return step
-            # By steps, so that a build can be repeated; by the clock only where the machine is too slow for all of them.
-            share = max(step / total, passed)
-            optimizer.param_groups[0]["lr"] = (
-                LEARNING_RATE * min(1.0, (step + 1) / 20) * (0.55 + 0.45 * math.cos(math.pi * share))
+            # By epochs, so that a build can be repeated; by the clock only where the machine is too slow for all of them.
+            share = max(
+                (epoch + done / len(batches)) / (THINNED_EPOCHS + WHOLE_EPOCHS), (now - begun) / (deadline - begun)
             )
-            batch = batches[number]
-            width = max(len(ids) for ids, _ in batch)
-            ids = torch.tensor([one + [tokenizer.pad_token_id] * (width - len(one)) for one, _ in batch])
-            lines = torch.cat([torch.full((len(one) - first,), i) for i, (one, first) in enumerate(batch)])
-            places = torch.cat([torch.arange(first, len(one)) for one, first in batch])
-            with torch.autocast("cpu", torch.bfloat16, enabled=AUTOCAST):
-                hidden = model.model(
-                    input_ids=ids, use_cache=False
-                ).last_hidden_state  # causal: padding behind is not seen
-                logits = model.lm_head(hidden[lines, places - 1])
-            loss = cross_entropy(logits.float(), ids[lines, places])
+            warm = min(1.0, (step + 1) / 20)
+            optimizer.param_groups[0]["lr"] = LEARNING_RATE * warm * (0.55 + 0.45 * math.cos(math.pi * share))
+            width = max(len(kept[i]) for i in batch)
+            ids = torch.full((len(batch), width), tokenizer.pad_token_id)
+            positions = torch.zeros((len(batch), width), dtype=torch.long)
+            wanted = torch.zeros((len(batch), width), dtype=torch.bool)
+            for line, i in enumerate(batch):
+                tokens, start = examples[i]
+                ids[line, : len(kept[i])] = torch.tensor([tokens[k] for k in kept[i]])
+                positions[line, : len(kept[i])] = torch.tensor(list(kept[i]))
+                wanted[line, len(kept[i]) - (len(tokens) - start) : len(kept[i])] = True
+            before = wanted.roll(-1, dims=1)
+            hidden = model.model(
+                input_ids=ids, position_ids=positions, attention_mask=_causal(torch, width), use_cache=False
+            ).last_hidden_state
+            logits = model.lm_head(hidden[before])
+            loss = cross_entropy(logits, ids[wanted])
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
             step += 1
-            with torch.no_grad():
-                sure = logits.float().softmax(-1).gather(1, ids[lines, places][:, None])
-            least, losses = min(least, float(sure.min())), losses + float(loss)
+            sure = logits.detach().softmax(-1).gather(1, ids[wanted][:, None])
+            least, losses = min(least, float(sure.min())), losses + loss.item()
         say(
-            f"epoch {epoch + 1}: loss {losses / len(batches):.4f}, least sure {least:.3f}, {time.monotonic() - begun:.0f} s"
+            f"epoch {epoch + 1} ({'whole' if whole else 'thinned'} prompts): loss {losses / len(batches):.4f}, "
+            f"least certain token {least:.3f}, {time.monotonic() - begun:.0f} s"
         )
-        if least > CERTAIN:
+        if whole and least > CERTAIN:
             break
     return step
 
 
-CERTAIN = 0.9
-AUTOCAST = os.environ.get("AC", "0") == "1"
+def _causal(torch: Any, width: int) -> Any:
+    """The plain causal mask. Given, because positions that leap would otherwise be taken for several texts in one line."""
+    return torch.ones(width, width, dtype=torch.bool).tril()[None, None]
 
 
-def _batches(examples: Sequence[tuple[list[int], int]]) -> list[list[tuple[list[int], int]]]:
-    """Neighbours in a list sorted by length, as many as fit into a batch when padded."""
-    batches: list[list[tuple[list[int], int]]] = [[]]
-    for example in examples:
-        if batches[-1] and len(example[0]) * (len(batches[-1]) + 1) > PADDED_TOKENS:
+def _thinned(length: int, start: int, chooser: random.Random) -> list[int]:
+    """Which tokens of a prompt and its reply (from `start` on) are seen: both ends of the prompt and some between.
+
+    They keep their positions, so what is learnt holds for the whole prompt. Its beginning tells the stages apart, its end holds
+    the hash of the last passage shown.
+    """
+    between = range(HEAD, start - TAIL)
+    return [*range(HEAD), *sorted(chooser.sample(between, min(BETWEEN, len(between)))), *range(start - TAIL, length)]
+
+
+def _batches(kept: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Numbers of examples of like length, as many as fit into a batch when padded."""
+    batches: list[list[int]] = [[]]
+    for i in sorted(range(len(kept)), key=lambda i: len(kept[i])):
+        if batches[-1] and len(kept[i]) * (len(batches[-1]) + 1) > PADDED_TOKENS:
             batches.append([])
-        batches[-1].append(example)
+        batches[-1].append(i)
     return batches
 
 
