@@ -16,10 +16,12 @@ from typing import Any
 
 from datasets import Dataset
 
+from arhn_hf import probing
 from arhn_hf.config import RunConfig
 from arhn_hf.inputs import open_inputs
+from arhn_hf.judges.opening import open_judge
 from arhn_hf.monitor import Monitor, run_in_thread
-from arhn_hf.pipeline import refuse_invalid
+from arhn_hf.pipeline import JudgeFactory, refuse_invalid
 from arhn_hf.publishing.report import unique_pairs
 from arhn_hf.report_head import head
 from arhn_hf.stages.answers import wanted_passages
@@ -34,17 +36,24 @@ ANSWERED_SHARE = 0.38  # of negatives: ARHN's published 1.6 relabeled + 2.2 filt
 _READER_WINDOW = 180  # tokens of passage that one more chunk of the reader adds
 
 
-def plan(config: RunConfig, monitor: Monitor) -> dict[str, Any]:
-    """The object that `plan --json` prints. Raises `UsageError` for a source that cannot be refined."""
+def plan(
+    config: RunConfig, monitor: Monitor, probe: int | None = None, factory: JudgeFactory = open_judge
+) -> dict[str, Any]:
+    """The object that `plan --json` prints; with `probe` that many real requests are sent to time the judge.
+
+    Raises `UsageError` for a source that cannot be refined.
+    """
 
     def work() -> dict[str, Any]:
         with quiet_datasets(), tempfile.TemporaryDirectory(prefix="arhn-plan-") as scratch:
-            return _plan(config, monitor, Path(scratch))
+            return _plan(config, monitor, Path(scratch), probe, factory)
 
     return run_in_thread(work, monitor)
 
 
-def _plan(config: RunConfig, monitor: Monitor, scratch: Path) -> dict[str, Any]:
+def _plan(
+    config: RunConfig, monitor: Monitor, scratch: Path, probe: int | None, factory: JudgeFactory
+) -> dict[str, Any]:
     inputs = open_inputs(config, monitor)
     index = inputs.index_rows()
     monitor.begin("finding duplicates", len(index))
@@ -57,6 +66,8 @@ def _plan(config: RunConfig, monitor: Monitor, scratch: Path) -> dict[str, Any]:
         refuse_invalid(rows)
     counts = _count(rows, monitor)
     cost = _cost(rows, config, monitor)
+    monitor.begin("probing the judge")
+    probed = probing.probe(rows, config, probe, monitor, factory) if probe else None
     return {
         **head("plan"),
         "source": inputs.source_lineage(),
@@ -71,7 +82,7 @@ def _plan(config: RunConfig, monitor: Monitor, scratch: Path) -> dict[str, Any]:
             }
             for subset, n in sorted(counts["subsets"].items())
         },
-        "judge": config.judge, **cost,
+        "judge": config.judge, **cost, "probe": probed,
     }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ FLOORS = [
     {"publishing"},
     {"pipeline"},
     {"stored"},
+    {"probing"},
     {"deriving", "checks", "planning", "showing", "trying"},
     {"cli"},
 ]

@@ -39,3 +39,14 @@ def test_what_a_plan_counts_is_what_the_run_then_asks(sample: Path, tmp_path: Pa
     assert planned["stage_1"]["requests"]["total"] == report["requests"]["sent"] - report["requests"]["retried"]
     assert planned["passages"]["negatives"] == report["passages"]["negatives"]
     assert sum(planned["duplicates"].values()) == report["decisions"]["duplicate"]
+
+
+def test_a_probe_sends_about_that_many_requests_and_says_how_long_the_whole_takes(sample: Path) -> None:
+    from scripted import ScriptedEngine, scripted_judge
+
+    engine = ScriptedEngine(delay=0.005, threads=1)
+    report = planning.plan(RunConfig(source=str(sample)), Monitor(), probe=60, factory=scripted_judge(engine))
+    probe = report["probe"]
+    assert 60 <= probe["requests"] == engine.count < 120
+    assert probe["hours"]["low"] <= probe["hours"]["mean"] <= probe["hours"]["high"]
+    assert probe["rows_per_hour"]["mean"] * probe["hours"]["mean"] == pytest.approx(66, rel=0.02)

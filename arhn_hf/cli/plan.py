@@ -12,6 +12,7 @@ from arhn_hf.cli.output import Output, harmless
 EXAMPLES = """
 arhn-hf plan examples/hard-negatives
 arhn-hf plan rlhn/default-680K --sample 10000 --json
+arhn-hf plan examples/hard-negatives --probe 40
 """
 
 
@@ -19,9 +20,12 @@ arhn-hf plan rlhn/default-680K --sample 10000 --json
 @with_config()
 @click.command("plan", cls=GroupedCommand, examples=EXAMPLES)
 @click.argument("source", required=False)
+@click.option(
+    "--probe", type=click.IntRange(1), metavar="N", help="Send about N real requests and say what the whole takes."
+)
 @click.pass_context
-def command(ctx: click.Context, /, as_json: bool, quiet: bool, verbose: bool, **values: Any) -> int:
-    """Say what refining SOURCE would find and cost; takes the options of `refine` and sends nothing."""
+def command(ctx: click.Context, /, probe: int | None, as_json: bool, quiet: bool, verbose: bool, **values: Any) -> int:
+    """Say what refining SOURCE would find and cost; takes the options of `refine` and sends nothing (but for --probe)."""
     from rich.table import Table
     from rich.text import Text
 
@@ -33,7 +37,7 @@ def command(ctx: click.Context, /, as_json: bool, quiet: bool, verbose: bool, **
     output = Output("json" if as_json else "quiet" if quiet else "human", verbose)
     config = RunConfig.from_mapping(given(ctx, values))
     with Progress(output) as progress:
-        report = plan(config, Monitor(watch=progress.watch))
+        report = plan(config, Monitor(watch=progress.watch), probe)
     facts = Table(title=f"Plan for {harmless(report['source']['id'])}", title_justify="left", show_header=False)
     for name, value in _facts(report):
         facts.add_row(name, harmless(value))
@@ -60,7 +64,15 @@ def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
         ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in sorted(report["duplicates"].items())) or "none"
     )
     writes = report["writes"]
+    probe = report["probe"]
+    probed = []
+    if probe:
+        hours, speed = probe["hours"], probe["rows_per_hour"]
+        span = f" (95 %: {hours['low']:.2f} to {hours['high']:.2f})" if hours["low"] is not None else ""
+        said = f"{probe['requests']} requests sent: {speed['mean']:,.0f} rows/hour, {hours['mean']:.2f} hours for all{span}"
+        probed = [("probe", said)]
     return [
+        *probed,
         ("schema", f"{report['source']['format']} ({', '.join(report['columns'])})"),
         ("writes", f"{', '.join(writes['variants'])} as {writes['format']}, short rows: {writes['short_rows']}"),
         ("rows", f"{rows['source']:,} in the source, {rows['judged']:,} judged together by query"),

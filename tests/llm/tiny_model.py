@@ -42,7 +42,7 @@ SAMPLE = Path(__file__).resolve().parent.parent.parent / "examples"
 ENOUGH = 0.95  # share of replies that must be right
 SNIPPET_WORDS = 5
 VOCABULARY = 16_384  # at most
-THINNED_EPOCHS, WHOLE_EPOCHS = 60, 12
+EPOCHS, WHOLE_EPOCHS = 80, 16  # at most, and those of them that are certain to show whole prompts
 LEARNING_RATE = 2e-3
 PADDED_TOKENS = 1_200  # of one training batch, at most
 HEAD, BETWEEN, TAIL = 16, 24, 20  # prompt tokens of a thinned example: its first, some between, its last
@@ -303,9 +303,8 @@ def _build(
 
     started = time.monotonic()
     tokenizer = make_tokenizer(lessons)
-    with _seeded(torch, seed):
-        model = Qwen3ForCausalLM(make_config(tokenizer, hidden=256, inner=512, layers=3))
-        model.float()
+    with seeded(seed):
+        model = Qwen3ForCausalLM(make_config(tokenizer, hidden=256, inner=512, layers=2))
         steps = _train(model, tokenizer, lessons, seed, started + 60 * minutes, say)
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
@@ -362,10 +361,9 @@ def _train(
         examples.append((prompt + reply, len(prompt) - len(thought)))
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0)
     chooser = random.Random(seed)
-    begun, step, least = time.monotonic(), 0, 0.0
+    begun, step, whole = time.monotonic(), 0, False
     model.train()
-    for epoch in range(THINNED_EPOCHS + WHOLE_EPOCHS):
-        whole = epoch >= THINNED_EPOCHS
+    for epoch in range(EPOCHS):
         kept = [range(len(ids)) if whole else _thinned(len(ids), start, chooser) for ids, start in examples]
         batches = _batches(kept)
         chooser.shuffle(batches)
@@ -408,6 +406,7 @@ def _train(
         )
         if whole and least > CERTAIN:
             break
+        whole = whole or least > CERTAIN or epoch + 1 >= EPOCHS - WHOLE_EPOCHS
     return step
 
 
@@ -437,11 +436,18 @@ def _batches(kept: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 @contextlib.contextmanager
-def _seeded(torch: Any, seed: int) -> Iterator[None]:
-    """Seeded inside, as it was afterwards: a test session's own randomness is not touched."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
+def seeded(seed: int) -> Iterator[None]:
+    """Seeded and on one thread inside, as it was afterwards: what else a test session does with torch is not touched."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _gold() -> dict[tuple[str, str], str]:
@@ -469,7 +475,10 @@ def _outcomes(output: Path, labels: dict[tuple[str, str], str]) -> list[dict[str
 
 def main() -> None:
     """Build into the folder given, or into the cache."""
-    say = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
     print(build(Path(sys.argv[1]), say=say) if len(sys.argv) > 1 else cached(say=say))
 
 
