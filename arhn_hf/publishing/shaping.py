@@ -50,6 +50,7 @@ class Shape:
         for table in self._converted(variant) if self.target else self._same(variant):
             if table.num_rows:
                 yield table.cast(schema)
+            pa.default_memory_pool().release_unused()  # Arrow keeps what it has freed, a little more with every table
 
     def _same(self, variant: str) -> Iterator[pa.Table]:
         """In the order of the source rows: what each row becomes, then, at a query's last row, what is added."""

@@ -1,9 +1,10 @@
-"""A Qwen3-architecture model with random weights: for throughput tests, where only the work counts and not what is said.
+"""A Qwen3-architecture model with random weights: for throughput tests, where only the work counts and not what is
+said.
 
     python tests/llm/random_model.py FOLDER [50M|tiny]
 
-Its tokenizer is made as the tiny model's is (see `tiny_model.py`), from the requests of the whole sample, so that prompts have a
-real number of tokens. What it says is noise: run it with `--max-failures 1`.
+Its tokenizer is made as the tiny model's is (see `tiny_model.py`), from the requests of the whole sample, so that
+prompts have a real number of tokens. What it says is noise: run it with `--max-failures 1`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from tiny_model import choose_rows, make_config, make_lessons, make_tokenizer, save, seeded  # noqa: E402
+from tiny_model import choose_rows, make_config, make_lessons, make_tokenizer, save, seeded
 
 SIZES = {
     "tiny": {"hidden": 128, "inner": 256, "layers": 2},

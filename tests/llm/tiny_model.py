@@ -1,13 +1,16 @@
-"""A language model of a few million parameters that really answers our prompts, for testing the LLM judge on real generation.
+"""A language model of a few million parameters that really answers our prompts, for testing the LLM judge on real
+generation.
 
-It learns by heart the very requests that a dozen rows of the sample dataset lead to, with replies derived from the sample's gold
-labels, in some minutes on a CPU. So everything from the rendered prompt to the decision runs on generated text, and the decisions
-can be compared to known ones. It knows nothing else: any other prompt gets something that means nothing.
+It learns by heart the very requests that a dozen rows of the sample dataset lead to, with replies derived from the
+sample's gold labels, in some minutes on a CPU. So everything from the rendered prompt to the decision runs on
+generated text, and the decisions can be compared to known ones. It knows nothing else: any other prompt gets
+something that means nothing.
 
     python tests/llm/tiny_model.py [FOLDER]        build it (or find it in the cache) and print where it is
 
-The folder is a model for vLLM or transformers, with `source/` (the rows as a dataset of their own) and `expected.json` (see `build`).
-`cached` keeps it in `$ARHN_TINY_MODEL`, or in a folder of the user's cache, by a hash of everything it is made from.
+The folder is a model for vLLM or transformers, with `source/` (the rows as a dataset of their own) and
+`expected.json` (see `build`). `cached` keeps it in `$ARHN_TINY_MODEL`, or in a folder of the user's cache, by a hash
+of everything it is made from.
 """
 
 from __future__ import annotations
@@ -52,8 +55,8 @@ END_OF_TEXT, TURN, END_OF_TURN, THINK, END_OF_THOUGHT = (
 )  # fmt: skip
 NO_THOUGHT = f"{THINK}\n\n{END_OF_THOUGHT}"
 
-# Any role, `system` among them. With thinking off, the prompt ends in an empty thought, as Qwen3's does. The model learns that empty
-# thought too, so with thinking on it writes one itself and then says the same.
+# Any role, `system` among them. With thinking off, the prompt ends in an empty thought, as Qwen3's does. The model
+# learns that empty thought too, so with thinking on it writes one itself and then says the same.
 CHAT_TEMPLATE = (
     "{%- for message in messages %}"
     "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
@@ -83,7 +86,7 @@ class Lesson:
         return messages
 
     def right(self, text: str, finish_reason: str = "stop") -> bool:
-        """Whether a generated reply is read as what the gold reply says: the same snippet, or none, or the same ranking."""
+        """Whether a generated reply is read as what the gold reply says: same snippet, or none, or same ranking."""
         said, wanted = Response(text, finish_reason), Response(self.reply)
         if self.request.kind == "answer":
             return parse_answer(said) == parse_answer(wanted)
@@ -92,7 +95,7 @@ class Lesson:
 
 
 def choose_rows(count: int | None, seed: int) -> list[dict[str, Any]]:
-    """`count` rows of the sample dataset (`None`: all), in its order: a seeded choice that takes from all subsets in turn."""
+    """`count` rows of the sample dataset (`None`: all), in its order: a seeded choice from all subsets in turn."""
     lines = (SAMPLE / "hard-negatives" / "train.jsonl").read_text(encoding="utf-8").splitlines()
     items = [json.loads(line) for line in lines]
     if count is None:
@@ -110,9 +113,9 @@ def choose_rows(count: int | None, seed: int) -> list[dict[str, Any]]:
 def make_lessons(rows: Sequence[dict[str, Any]]) -> tuple[list[Lesson], list[dict[str, str]]]:
     """The lessons of these rows, and what comes of each negative whose passages are all judged as the gold labels say.
 
-    The project's own pipeline runs over an engine that knows the gold labels, so the requests are those of a real run, byte for
-    byte, whatever becomes of prompts, windows and rules; so are the outcomes. Raises `AssertionError` where an outcome is not
-    what its label means (a false negative may also be the near-duplicate of a new positive).
+    The project's own pipeline runs over an engine that knows the gold labels, so the requests are those of a real
+    run, byte for byte, whatever becomes of prompts, windows and rules; so are the outcomes. Raises `AssertionError`
+    where an outcome is not what its label means (a false negative may also be the near-duplicate of a new positive).
     """
     labels = _gold()
     known: dict[tuple[str, str], tuple[str, str]] = {}  # (query, text) → label and snippet
@@ -174,8 +177,9 @@ def write_source(rows: Sequence[dict[str, Any]], folder: Path) -> None:
 def make_tokenizer(lessons: Sequence[Lesson]) -> Any:
     """A byte-level BPE tokenizer trained on the lessons, with a chat template.
 
-    Letters and digits are never split apart before merging, so a word is one token, and so is the hash in a passage's marker
-    lines: sequences are short, and a passage is known by a single token. Any other text works too, byte by byte if need be.
+    Letters and digits are never split apart before merging, so a word is one token, and so is the hash in a passage's
+    marker lines: sequences are short, and a passage is known by a single token. Any other text works too, byte by
+    byte if need be.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -187,7 +191,8 @@ def make_tokenizer(lessons: Sequence[Lesson]) -> Any:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, min_frequency=1, show_progress=False, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        vocab_size=VOCABULARY, min_frequency=1, show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         special_tokens=[END_OF_TEXT, TURN, END_OF_TURN, THINK, END_OF_THOUGHT],
     )  # fmt: skip
     texts = [text for lesson in lessons for text in (*(one["content"] for one in lesson.messages), lesson.reply)]
@@ -203,9 +208,10 @@ def make_config(tokenizer: Any, *, hidden: int, inner: int, layers: int) -> Any:
     from transformers import Qwen3Config
 
     return Qwen3Config(
-        vocab_size=math.ceil(len(tokenizer) / 64) * 64, hidden_size=hidden, intermediate_size=inner, num_hidden_layers=layers,
-        num_attention_heads=hidden // 64, num_key_value_heads=hidden // 128, head_dim=64, max_position_embeddings=32_768,
-        tie_word_embeddings=True, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
+        vocab_size=math.ceil(len(tokenizer) / 64) * 64, hidden_size=hidden, intermediate_size=inner,
+        num_hidden_layers=layers, num_attention_heads=hidden // 64, num_key_value_heads=hidden // 128, head_dim=64,
+        max_position_embeddings=32_768, tie_word_embeddings=True, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
     )  # fmt: skip
 
 
@@ -233,18 +239,21 @@ def prompt_ids(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
 def build(
     folder: Path, rows: int = 12, seed: int = 1, minutes: float = 5.0, say: Callable[[str], None] = lambda line: None
 ) -> Path:
-    """Train the model on `rows` rows for at most `minutes` and write it to `folder`, which must not exist. Returns `folder`.
+    """Train the model on `rows` rows for at most `minutes` and write it to `folder`, which must not exist.
 
-    `expected.json` there holds `right` (share of replies right under greedy decoding of the saved weights), `seconds`, `steps`,
-    `prompt_tokens` and `decisions`: per negative `query_id`, `docid`, `gold` and `outcome` (relabel, filter, keep or duplicate).
-    Raises `RuntimeError` if the replies are not learnt in that time. `say` is told how it goes on.
+    Returns `folder`.
+
+    `expected.json` there holds `right` (share of replies right under greedy decoding of the saved weights),
+    `seconds`, `steps`, `prompt_tokens` and `decisions`: per negative `query_id`, `docid`, `gold` and `outcome`
+    (relabel, filter, keep or duplicate). Raises `RuntimeError` if the replies are not learnt in that time. `say` is
+    told how it goes on.
     """
     chosen = choose_rows(rows, seed)
     return _build(Path(folder), chosen, *make_lessons(chosen), seed=seed, minutes=minutes, say=say)
 
 
 def cached(rows: int = 12, seed: int = 1, minutes: float = 5.0, say: Callable[[str], None] = lambda line: None) -> Path:
-    """The folder of such a model: an earlier one if prompts, replies and this file are what they were, else a new one."""
+    """The folder of such a model: an earlier one if prompts, replies and this file are unchanged, else a new one."""
     from filelock import FileLock
 
     chosen = choose_rows(rows, seed)
@@ -280,8 +289,8 @@ def generate(model: Any, tokenizer: Any, lessons: Sequence[Lesson], batch: int =
             mask[line, width - len(prompts[i]) :] = 1
         with torch.inference_mode():
             out = model.generate(
-                input_ids=ids, attention_mask=mask, max_new_tokens=longest, do_sample=False, temperature=None, top_p=None,
-                top_k=None,
+                input_ids=ids, attention_mask=mask, max_new_tokens=longest, do_sample=False, temperature=None,
+                top_p=None, top_k=None,
             )  # fmt: skip
         for line, i in enumerate(group):
             replies[i] = tokenizer.decode(out[line, width:], skip_special_tokens=True)
@@ -345,9 +354,9 @@ def _train(
 ) -> int:
     """Teacher forcing on the replies, the empty thought before them included, until every token of them is certain.
 
-    Returns the number of steps. Most of the work is in prompt tokens that decide nothing, so the model first sees only some of
-    each prompt (see `_thinned`, another choice every epoch), then the whole. One thread: two that wait for each other at every
-    small operation are ten times slower as soon as anything else runs on their cores.
+    Returns the number of steps. Most of the work is in prompt tokens that decide nothing, so the model first sees
+    only some of each prompt (see `_thinned`, another choice every epoch), then the whole. One thread: two that wait
+    for each other at every small operation are ten times slower as soon as anything else runs on their cores.
     """
     import torch
     from torch.nn.functional import cross_entropy
@@ -372,10 +381,8 @@ def _train(
             now = time.monotonic()
             if now >= deadline:
                 return step
-            # By epochs, so that a build can be repeated; by the clock only where the machine is too slow for all of them.
-            share = max(
-                (epoch + done / len(batches)) / (THINNED_EPOCHS + WHOLE_EPOCHS), (now - begun) / (deadline - begun)
-            )
+            # By epochs, so that a build can be repeated; by the clock only where the machine is too slow for that.
+            share = max((epoch + done / len(batches)) / EPOCHS, (now - begun) / (deadline - begun))
             warm = min(1.0, (step + 1) / 20)
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * warm * (0.55 + 0.45 * math.cos(math.pi * share))
             width = max(len(kept[i]) for i in batch)
@@ -411,15 +418,15 @@ def _train(
 
 
 def _causal(torch: Any, width: int) -> Any:
-    """The plain causal mask. Given, because positions that leap would otherwise be taken for several texts in one line."""
+    """The plain causal mask. Given, because positions that leap might be taken for several texts packed in one line."""
     return torch.ones(width, width, dtype=torch.bool).tril()[None, None]
 
 
 def _thinned(length: int, start: int, chooser: random.Random) -> list[int]:
     """Which tokens of a prompt and its reply (from `start` on) are seen: both ends of the prompt and some between.
 
-    They keep their positions, so what is learnt holds for the whole prompt. Its beginning tells the stages apart, its end holds
-    the hash of the last passage shown.
+    They keep their positions, so what is learnt holds for the whole prompt. Its beginning tells the stages apart, its
+    end holds the hash of the last passage shown.
     """
     between = range(HEAD, start - TAIL)
     return [*range(HEAD), *sorted(chooser.sample(between, min(BETWEEN, len(between)))), *range(start - TAIL, length)]
@@ -437,7 +444,7 @@ def _batches(kept: Sequence[Sequence[int]]) -> list[list[int]]:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seeded and on one thread inside, as it was afterwards: what else a test session does with torch is not touched."""
+    """Seeded and on one thread inside, as it was afterwards: the rest of a test session does not notice."""
     import torch
 
     threads = torch.get_num_threads()
@@ -459,7 +466,8 @@ def _outcomes(output: Path, labels: dict[tuple[str, str], str]) -> list[dict[str
     import pyarrow.parquet as pq
 
     meant = {
-        "false_negative": ("relabel", "duplicate"), "ambiguous": ("filter",), "clean": ("keep",), "duplicate": ("duplicate",),
+        "false_negative": ("relabel", "duplicate"), "ambiguous": ("filter",), "clean": ("keep",),
+        "duplicate": ("duplicate",),
     }  # fmt: skip
     found = []
     for file in sorted((output / "evidence").rglob("*.parquet")):
