@@ -99,9 +99,10 @@ class VLLMEngine(Engine):
 
     def close(self) -> None:
         """See `Engine.close`."""
-        engine = getattr(self, "_engine", None)
+        engine, self._engine = getattr(self, "_engine", None), None
         if engine is not None:
-            engine.shutdown()
+            asyncio.run_coroutine_threadsafe(_shut_down(engine), self._loop).result(timeout=60)
+            del engine  # its finaliser must run now, not when half of the interpreter is gone
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
 
@@ -141,6 +142,15 @@ class VLLMEngine(Engine):
             **self._sampling, max_tokens=int(request.payload["max_tokens"]), output_kind=RequestOutputKind.FINAL_ONLY,
             structured_outputs=StructuredOutputsParams(json=request.payload["schema"], disable_any_whitespace=True),
         )  # fmt: skip
+
+
+async def _shut_down(engine: Any) -> None:
+    """In the engine's own loop: first the task that waits for output, which would take the end for a death, then the engine."""
+    handler = getattr(engine, "output_handler", None)
+    if handler is not None:
+        handler.cancel()
+        await asyncio.gather(handler, return_exceptions=True)
+    engine.shutdown(timeout=5)
 
 
 _FINISH = {"stop": "stop", "length": "length", "abort": "error", "error": "error"}
