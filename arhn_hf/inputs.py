@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class Inputs:
     short_rows: str
     criteria: Criteria
     index: Index
-    chosen: list[int] = field(default_factory=list)
+    chosen: Sequence[int] = field(default_factory=list)
 
     @property
     def dataset(self) -> Dataset:

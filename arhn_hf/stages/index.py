@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,13 +81,13 @@ class Index:
         part = self.elsewhere[low:high]
         return frozenset(int(d) for d in part[part[:, 1] != i][:, 2])
 
-    def sample(self, n: int | None, seed: int) -> list[int]:
+    def sample(self, n: int | None, seed: int) -> Sequence[int]:
         """Which judged rows a run takes: all, or `n` chosen by the seed; ascending."""
         if n is None or n >= len(self):
-            return list(range(len(self)))
+            return range(len(self))
         return sorted(random.Random(f"sample\0{seed}").sample(range(len(self)), n))
 
-    def dataset(self, chosen: list[int]) -> Dataset:
+    def dataset(self, chosen: Sequence[int]) -> Dataset:
         """One row per chosen judged row: `judged` (its number) and `rows` (its source rows)."""
         if len(chosen) == len(self):
             judged, offsets, values = np.arange(len(self)), self.starts, self.order
