@@ -33,6 +33,7 @@ class Counts:
     from_store: int = 0
     joined: int = 0
     sent: int = 0
+    answered: int = 0
     retried: int = 0
     tokens: dict[str, int] = field(default_factory=dict)
 
@@ -51,7 +52,7 @@ class Monitor:
     counts: Counts | None = None
     started: float = field(default_factory=time.monotonic)
     stage_started: float = field(default_factory=time.monotonic)
-    sent_before: int = 0
+    answered_before: int = 0
     notices: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
     on_interrupt: list[Callable[[], None]] = field(default_factory=list)
@@ -61,7 +62,7 @@ class Monitor:
         """A new stage starts. Raises `Interrupted` if the run should stop."""
         self.check()
         self.stage, self.done, self.total, self.stage_started = stage, 0, total, time.monotonic()
-        self.sent_before = self.counts.sent if self.counts else 0
+        self.answered_before = self.counts.answered if self.counts else 0
         self.record("stage", stage=stage, total=total)
 
     def advance(self, rows: int) -> None:
@@ -76,9 +77,9 @@ class Monitor:
         self.advance(1)
 
     @property
-    def sent_in_stage(self) -> int:
-        """Requests sent since this stage began."""
-        return (self.counts.sent if self.counts else 0) - self.sent_before
+    def answered_in_stage(self) -> int:
+        """Requests the engine answered since this stage began."""
+        return (self.counts.answered if self.counts else 0) - self.answered_before
 
     def check(self) -> None:
         """Raise `Interrupted` if the person asked to stop."""

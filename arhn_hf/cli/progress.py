@@ -59,7 +59,8 @@ class Progress:
         elif monitor.stage != self._stage or time.monotonic() - self._last > _PLAIN_EVERY:
             new, self._stage, self._last = monitor.stage != self._stage, monitor.stage, time.monotonic()
             if monitor.total and not (new and monitor.done == 0):
-                self._output.note(f"{monitor.stage}: {monitor.done:,} of {monitor.total:,} rows{facts(monitor)}")
+                parts = [f"{monitor.done:,} of {monitor.total:,} rows", *facts(monitor), *time_left(monitor)]
+                self._output.note(f"{monitor.stage}: {', '.join(parts)}")
             elif new and monitor.total:
                 self._output.note(f"{monitor.stage}: {monitor.total:,} rows")
 
@@ -69,20 +70,25 @@ class Progress:
         if monitor.stage != self._stage:
             self._stage = monitor.stage
             self._bar.reset(self._task, total=monitor.total, description=monitor.stage)
-        self._bar.update(self._task, completed=monitor.done, total=monitor.total, facts=facts(monitor))
+        self._bar.update(self._task, completed=monitor.done, total=monitor.total, facts=", ".join(facts(monitor)))
 
 
-def facts(monitor: Monitor) -> str:
-    """Requests and their rate, relabeled and filtered so far, and the time left."""
+def facts(monitor: Monitor) -> list[str]:
+    """Requests answered and their rate, relabeled and filtered so far."""
     parts = []
     elapsed = time.monotonic() - monitor.stage_started
-    if monitor.counts is not None and monitor.counts.sent:
-        parts.append(f"{monitor.counts.sent:,} requests")
-        if elapsed > 1 and monitor.sent_in_stage > 0:
-            parts.append(f"{monitor.sent_in_stage / elapsed:,.0f}/s")
+    if monitor.counts is not None and monitor.counts.answered:
+        parts.append(f"{monitor.counts.answered:,} requests")
+        if elapsed > 1 and monitor.answered_in_stage > 0:
+            parts.append(f"{monitor.answered_in_stage / elapsed:,.0f}/s")
     if monitor.relabeled or monitor.filtered:
         parts.append(f"{monitor.relabeled:,} relabeled, {monitor.filtered:,} filtered")
-    if monitor.total and monitor.done and elapsed > 5:
-        left = elapsed / monitor.done * (monitor.total - monitor.done)
-        parts.append(f"{left:,.0f} s left")
-    return (", " if parts else "") + ", ".join(parts)
+    return parts
+
+
+def time_left(monitor: Monitor) -> list[str]:
+    """The time this stage will still take, once it can be told."""
+    elapsed = time.monotonic() - monitor.stage_started
+    if not monitor.total or not monitor.done or elapsed < 5:
+        return []
+    return [f"{elapsed / monitor.done * (monitor.total - monitor.done):,.0f} s left"]

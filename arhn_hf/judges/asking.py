@@ -170,6 +170,7 @@ class Asker:
             waiting = self._in_flight.pop(key, ())
             if response is None or not waiting:
                 continue
+            self.counts.answered += 1
             for name, count in response.usage.items():
                 self.counts.tokens[name] = self.counts.tokens.get(name, 0) + count
             for wanted in waiting:
