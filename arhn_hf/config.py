@@ -196,6 +196,11 @@ def option_fields(record: type = RunConfig) -> dict[str, Any]:
     return {item.name: item for item in fields(record) if "help" in item.metadata}
 
 
+def gate_names() -> tuple[str, ...]:
+    """Names of the options that are quality gates."""
+    return tuple(name for name, item in option_fields().items() if item.metadata["group"] == GATES)
+
+
 def suggestion(key: str, known: Mapping[str, Any]) -> str:
     """`; did you mean 'x'?` for the nearest known name, or nothing."""
     name = key.replace("-", "_")

@@ -18,7 +18,7 @@ from arhn_hf.formats import TARGETS, detect
 from arhn_hf.formats.base import Format, Target
 from arhn_hf.monitor import Monitor
 from arhn_hf.records import UsageError
-from arhn_hf.sources import Source, load_source
+from arhn_hf.sources import Source, load_source, load_table
 from arhn_hf.stages.index import Index, build_index
 
 N_TUPLE_NEGATIVES = 7  # when converting; sentence-transformers' and RLHN's usual number
@@ -75,7 +75,7 @@ def open_inputs(config: RunConfig, monitor: Monitor, criteria: Criteria | None =
         raise UsageError("no source given", hint="Name a Hub dataset, a folder or a file")
     monitor.begin("loading the source")
     source = load_source(config.source, name=config.name, split=config.split, revision=config.revision)
-    corpus = load_source(config.corpus).dataset if config.corpus else None
+    corpus = load_table(config.corpus) if config.corpus else None
     form = detect(source.dataset.features, corpus, config.format)
     form.validate(source.dataset.with_format("arrow")[:])
     target = TARGETS[config.to]() if config.to and config.to != form.name else None

@@ -47,12 +47,6 @@ class UsageError(ArhnError):
     exit_code = 2
 
 
-class GateError(ArhnError):
-    """A quality gate failed (exit 3); what was written stays."""
-
-    exit_code = 3
-
-
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

@@ -8,8 +8,8 @@ import click
 
 from arhn_hf.cli.options import GroupedCommand, given, output_options, with_config
 from arhn_hf.cli.output import Output, harmless
+from arhn_hf.config import gate_names
 
-GATES = ("max_failures", "max_ungrounded", "min_relabel", "max_relabel", "min_filter", "max_filter", "min_rows")
 EXAMPLES = """
 arhn-hf check refined
 arhn-hf check refined --max-failures 0.01 --max-relabel 3 --min-rows 50
@@ -18,7 +18,7 @@ arhn-hf check refined --source examples/hard-negatives --json
 
 
 @output_options
-@with_config((*GATES, "corpus"))
+@with_config((*gate_names(), "corpus"))
 @click.command("check", cls=GroupedCommand, examples=EXAMPLES)
 @click.argument("directory", type=click.Path(exists=True, file_okay=False))
 @click.option("--source", help="Where the source is now, if it moved.")

@@ -9,12 +9,12 @@ import click
 
 from arhn_hf.cli.options import GroupedCommand, given, output_options, with_config
 from arhn_hf.cli.output import Output
+from arhn_hf.config import gate_names
 from arhn_hf.rules import Rules
 
-GATES = ("max_failures", "max_ungrounded", "min_relabel", "max_relabel", "min_filter", "max_filter", "min_rows")
 # Options that change what a judge is asked have no place here.
 OPTIONS = (
-    *(item.name for item in fields(Rules) if item.name != "orders"), *GATES, "variants", "to", "negatives", "criterion",
+    *(item.name for item in fields(Rules) if item.name != "orders"), *gate_names(), "variants", "to", "negatives", "criterion",
     "filter_only", "corpus",
 )  # fmt: skip
 EXAMPLES = """

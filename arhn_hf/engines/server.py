@@ -47,7 +47,6 @@ class ServerEngine(Engine):
         )
         self._structured = True
         self._away_since: float | None = None
-        self.retries = 0
         sampling: dict[str, Any] = {} if thinking else {"temperature": 0.0}
         self._sampling = sampling
         self.identity = {
@@ -87,7 +86,6 @@ class ServerEngine(Engine):
                     return await self._once(request)
                 except _Again as again:
                     attempt += 1
-                    self.retries += 1
                     await asyncio.sleep(self._pause(attempt, again))
 
     async def _once(self, request: Request) -> Response:

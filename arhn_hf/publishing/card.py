@@ -20,7 +20,6 @@ from arhn_hf.records import ArhnError, UsageError
 from arhn_hf.resources import resource_folder
 
 BEGIN, END = "<!-- arhn-hf: generated from here -->", "<!-- arhn-hf: generated to here -->"
-_KEY_ORDER = ("configs",)
 
 
 def render_card(document: dict[str, Any], summary: Summary, folder: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, Features
+from datasets import Dataset
 
 from arhn_hf.records import VARIANTS, Answer, Placement, Ranking
 from arhn_hf.stages.flat import flat_passages, whole
@@ -35,11 +35,6 @@ EVIDENCE = pa.schema(
         ("in_combined", pa.string()), ("in_relabel", pa.string()), ("in_filter", pa.string()),
     ]
 )  # fmt: skip
-
-
-def evidence_features() -> Features:
-    """The evidence columns as `datasets` features."""
-    return Features.from_arrow_schema(EVIDENCE)
 
 
 def evidence_table(table: pa.Table, judge: str) -> pa.Table:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 from datasets import Dataset
 
+from arhn_hf.config import gate_names
 from arhn_hf.inputs import Inputs
 from arhn_hf.monitor import Counts, Monitor
 from arhn_hf.publishing.card import render_card
@@ -34,8 +35,7 @@ def finish(
     monitor.begin("closing")
     summary = Summary.of(evidence)
     config = inputs.config
-    gated = ("max_f", "max_u", "max_r", "min_r", "min_f")
-    limits = {name: getattr(config, name) for name in vars(config) if name.startswith(gated)}
+    limits = {name: getattr(config, name) for name in gate_names()}
     tested = gates(summary, limits, written)
     variants = variant_facts(shape, written, inputs.config.variant_names)
     facts = row_facts(shape.rows, inputs.index.source_rows)

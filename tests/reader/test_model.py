@@ -88,6 +88,13 @@ def test_the_same_bits_alone_in_company_in_threads_and_repeated() -> None:
     assert together == first * 3
 
 
+def test_padding_changes_no_bit(model: ReaderModel) -> None:
+    """The networks take one input without a batch dimension, so nothing can be padded but the texts themselves."""
+    for q, a, b in PAIRS:
+        padded = model.read(f"{q}   ", None, f"{b}{' ' * 400}", [(None, f"{a}\n\n")])
+        assert padded == model.read(q, None, b, [(None, a)])
+
+
 def test_bits_do_not_depend_on_what_the_cache_still_holds(model: ReaderModel, monkeypatch: pytest.MonkeyPatch) -> None:
     before = [model.read(q, None, b, [(None, a)]) for q, a, b in PAIRS]
     monkeypatch.setattr(model, "_cache", reader_model._Cache(2))
