@@ -70,7 +70,25 @@ def _sentences(report: dict[str, Any]) -> Text:
             f"{name}: {one['rows']:,} rows, {one['rows_changed']:,} changed, {one['rows_dropped']:,} dropped; "
             f"{one['positives']:,} positives, {one['negatives']:,} negatives."
         )
+    lines += _cost(report)
     return Text("\n".join(lines))
+
+
+def _cost(report: dict[str, Any]) -> list[str]:
+    """Tokens per judged row, where the engine counts them (an LLM's): what a larger run will cost."""
+    tokens, requests, rows = report["tokens"], report["requests"], report["rows"]["judged"]
+    if not tokens["prompt"] or not rows:
+        return []
+    computed = tokens["prompt"] - tokens["prefix_cached"]
+    line = (
+        f"Tokens per row: {computed / rows:,.0f} of prompts computed, {tokens['prefix_cached'] / rows:,.0f} from the prefix cache, "
+        f"{tokens['completion'] / rows:,.0f} generated ({requests['sent']:,} requests sent"
+    )
+    return [
+        f"{line}, {requests['from_store']:,} came from the store for nothing)."
+        if requests["from_store"]
+        else f"{line})."
+    ]
 
 
 def _gates(gates: list[dict[str, Any]]) -> Text | None:

@@ -15,6 +15,9 @@ from typing import Any
 
 from arhn_hf.records import ArhnError
 
+NOT_KEPT = ("error", "too_long")
+"""Finish reasons of requests that were not answered: they are not stored, and a later run asks again."""
+
 
 class EngineError(ArhnError):
     """The engine as a whole failed: the run ends with exit 1 and everything finished is kept."""
@@ -31,7 +34,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One raw response: the text as the engine gave it, why it ended (`stop`, `length`, `refused`, `error`), what it cost."""
+    """One raw response: the text as the engine gave it, why it ended (`stop`, `length`, `refused`, `error`, or
+    `too_long` for a prompt the model's context cannot hold), what it cost."""
 
     text: str
     finish_reason: str = "stop"
@@ -48,8 +52,8 @@ class Engine(ABC):
 
     @abstractmethod
     def submit(self, request: Request) -> Future[Response]:
-        """Queue one request; never blocks for long. A request the engine rejects resolves to `finish_reason="error"`; a dead
-        engine sets `EngineError` as the future's exception."""
+        """Queue one request; never blocks for long. A request the engine rejects resolves to a response with one of
+        the finish reasons `NOT_KEPT`; a dead engine sets `EngineError` as the future's exception."""
 
     def fits(self, request: Request) -> bool:
         """Whether prompt and reply fit into the model's context; engines that cannot tell say yes."""

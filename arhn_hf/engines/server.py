@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from arhn_hf.engines.base import Engine, EngineError, Request, Response
@@ -21,6 +23,21 @@ from arhn_hf.records import UsageError
 
 HOW_TO_INSTALL = 'Install it with: pip install "arhn-hf[server]"'
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds
+_LONGEST_WAIT = 600.0  # seconds, of what a server asks for
+_DROPPABLE = {
+    "schema": (("response_format", "json_schema", "schema", "guided"), "The server takes no JSON schema: going on without structured output."),
+    "template_arguments": (("chat_template_kwargs", "extra"), "The server takes no chat_template_kwargs: a model that thinks by default will think."),
+    "max_tokens": (("max_completion_tokens",), "The server wants max_completion_tokens instead of max_tokens: it gets them."),
+}  # fmt: skip
+"""What a request can do without: the words by which a server names it when it refuses it, and what the person is told."""
+_TOO_LONG = (
+    "context length",
+    "context_length",
+    "context size",
+    "context window",
+    "too many tokens",
+    "maximum input length",
+)
 
 
 class ServerEngine(Engine):
@@ -45,7 +62,7 @@ class ServerEngine(Engine):
         self._client = openai.AsyncOpenAI(
             base_url=base_url, api_key=os.environ.get("OPENAI_API_KEY", "none"), timeout=timeout, max_retries=0
         )
-        self._structured = True
+        self._dropped: set[str] = set()
         self._away_since: float | None = None
         sampling: dict[str, Any] = {} if thinking else {"temperature": 0.0}
         self._sampling = sampling
@@ -91,11 +108,11 @@ class ServerEngine(Engine):
     async def _once(self, request: Request) -> Response:
         """One try. Raises `_Again` for what may pass, `EngineError` for what will not."""
         openai = self._openai
-        structured = self._structured
+        without = frozenset(self._dropped)
         try:
-            done = await self._client.chat.completions.create(**self._arguments(request, structured))
+            done = await self._client.chat.completions.create(**self._arguments(request, without))
         except openai.APIStatusError as error:
-            return self._refused(error, structured)
+            return self._refused(error, without)
         except (openai.APITimeoutError, openai.APIConnectionError) as error:
             raise self._again(error.__class__.__name__, None) from error
         self._away_since = None
@@ -109,19 +126,21 @@ class ServerEngine(Engine):
             finish = "refused"
         return Response(choice.message.content or "", finish, _usage(done.usage))
 
-    def _arguments(self, request: Request, structured: bool) -> dict[str, Any]:
+    def _arguments(self, request: Request, without: frozenset[str]) -> dict[str, Any]:
+        limit = "max_completion_tokens" if "max_tokens" in without else "max_tokens"
         arguments: dict[str, Any] = {
-            "model": self._model, "messages": request.payload["messages"], "max_tokens": request.payload["max_tokens"],
+            "model": self._model, "messages": request.payload["messages"], limit: request.payload["max_tokens"],
             **self._sampling,
         }  # fmt: skip
-        if structured:
+        if "schema" not in without:
             schema = {"name": request.kind, "schema": request.payload["schema"]}
             arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if "template_arguments" not in without:
             arguments["extra_body"] = {"chat_template_kwargs": {"enable_thinking": self._thinking}}
         return arguments
 
-    def _refused(self, error: Any, structured: bool) -> Response:
-        """What an HTTP status means: try again, give up, degrade, or this one request is at fault."""
+    def _refused(self, error: Any, without: frozenset[str]) -> Response:
+        """What an HTTP status means: try again, give up, do without something, or this one request is at fault."""
         status = int(error.status_code)
         if status in (408, 409, 429) or status >= 500:
             raise self._again(f"status {status}", error.response.headers.get("retry-after")) from error
@@ -131,12 +150,26 @@ class ServerEngine(Engine):
         if status == 404:
             raise EngineError(f"the server does not know the model {self._model!r}", where="--model") from None
         reason = " ".join(str(getattr(error, "message", "")).split())[:300]
-        if structured and self._structured and _about_structure(reason):
-            self._structured = False
-            self._notice("The server takes no JSON schema: going on without structured output.")
-        if structured and not self._structured:
-            raise _Again(0.0) from error
+        named = f"{reason} {getattr(error, 'param', None) or ''} {getattr(error, 'code', None) or ''}".lower()
+        if any(words in named for words in _TOO_LONG):
+            return Response(reason, "too_long")
+        if "temperature" in named and not self._thinking:
+            raise EngineError(
+                f"the model takes no temperature 0 ({reason})", where="--model",
+                hint="--thinking leaves sampling to the server",
+            ) from None  # fmt: skip
+        self._do_without(named, without)
         return Response(reason, "error")
+
+    def _do_without(self, named: str, without: frozenset[str]) -> None:
+        """Drop what the server refuses by name, say so once, and raise `_Again`; nothing if it names nothing of the kind."""
+        if self._dropped - without:  # another request has just found out
+            raise _Again(0.0)
+        for what, (words, notice) in _DROPPABLE.items():
+            if what not in without and any(word in named for word in words):
+                self._dropped.add(what)
+                self._notice(notice)
+                raise _Again(0.0)
 
     def _again(self, what: str, retry_after: str | None) -> Exception:
         now = time.monotonic()
@@ -151,8 +184,8 @@ class ServerEngine(Engine):
     @staticmethod
     def _pause(attempt: int, again: _Again) -> float:
         """Seconds to wait before the next try."""
-        if again.wait is not None:
-            return min(again.wait, 600.0)
+        if again.wait is not None:  # as asked, and a little later: not everybody at the same moment
+            return min(again.wait, _LONGEST_WAIT) + random.uniform(0.0, _FIRST_PAUSE if again.wait else 0.0)
         pause: float = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(attempt, 10))
         return pause * random.uniform(0.5, 1.5)
 
@@ -166,16 +199,17 @@ class _Again(Exception):
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    try:
-        return max(0.0, float(retry_after)) if retry_after else None
-    except ValueError:
+    """`Retry-After` in seconds: a number of them, or a date."""
+    if not retry_after:
         return None
-
-
-def _about_structure(reason: str) -> bool:
-    return any(
-        word in reason.lower() for word in ("response_format", "json_schema", "schema", "chat_template_kwargs", "extra")
-    )
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None
 
 
 def _usage(usage: Any) -> dict[str, int]:

@@ -113,7 +113,7 @@ class VLLMEngine(Engine):
         prompt = self._template.tokens(request.payload["messages"])
         wanted = int(request.payload["max_tokens"])
         if len(prompt) + wanted > self.context_tokens:
-            return Response(f"{len(prompt)} prompt tokens do not fit into {self.context_tokens}", "error")
+            return Response(f"{len(prompt)} prompt tokens do not fit into {self.context_tokens}", "too_long")
         last = None
         try:
             async for output in self._engine.generate(

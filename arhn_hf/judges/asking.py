@@ -21,7 +21,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
-from arhn_hf.engines.base import Engine, EngineError, KeyMaker, Request, Response
+from arhn_hf.engines.base import NOT_KEPT, Engine, EngineError, KeyMaker, Request, Response
 from arhn_hf.monitor import Counts, Interrupted
 from arhn_hf.records import ArhnError
 from arhn_hf.store import Store
@@ -145,7 +145,7 @@ class Asker:
         except Exception as broken:  # noqa: BLE001 - an engine that breaks its contract: nobody must wait for ever
             self._call([(key, None, _as_engine_error(broken))])
             return
-        if response.finish_reason == "error":
+        if response.finish_reason in NOT_KEPT:
             self._call([(key, response, None)])
         else:
             self.store.put(key, response, self._committed, (key, response))

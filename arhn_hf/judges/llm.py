@@ -8,7 +8,7 @@ choice.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from arhn_hf.engines.base import Request, Response
 from arhn_hf.judges.asking import Asker
@@ -33,6 +33,15 @@ _PROBLEMS = {
 }
 
 
+class _Piece(NamedTuple):
+    """One chunk of a passage: which of the wanted, where it begins, its text and its request."""
+
+    number: int
+    offset: int
+    text: str
+    request: Request
+
+
 class LLMJudge(Judge):
     """Judge over any engine that takes chat messages. `orders`, `window_size`, `window_positives`, `seed` and
     `rank_input` are the options of the same names; `about` is what `describe` adds (model, revision, sampling)."""
@@ -49,24 +58,22 @@ class LLMJudge(Judge):
         self._shrunk = False
 
     async def answers(self, row: Row, criterion: str, wanted: Sequence[int]) -> list[Answer]:
-        """See `Judge.answers`. All requests of the row are in flight at once; only second attempts follow."""
-        pieces: list[tuple[int, int, str, Request]] = []  # (which wanted, offset, text, request)
-        for number, i in enumerate(wanted):
-            pieces += [(number, *piece) for piece in self._pieces(row, criterion, i)]
-        responses = await self._asker.ask([piece[3] for piece in pieces])
+        """See `Judge.answers`. All requests of the row are in flight at once; only second attempts follow, and smaller
+        chunks of what the engine found too long."""
+        pieces, responses = await self._read(row, criterion, wanted)
         found: list[list[Answer]] = [[] for _ in wanted]
-        second: list[tuple[int, int, str, Request]] = []
+        second: list[_Piece] = []
         seen = [0] * len(wanted)
         for (number, offset, text, request), response in zip(pieces, responses, strict=True):
             seen[number] = max(seen[number], offset + len(text))
             answer = _grounded(response, row.passages[wanted[number]].title, text, offset)
             if answer.status in _PROBLEMS:
-                second.append((number, offset, text, self._again(request, response, answer.status)))
+                second.append(_Piece(number, offset, text, self._again(request, response, answer.status)))
             else:
                 found[number].append(answer)
         if second:
             for (number, offset, text, _), response in zip(
-                second, await self._asker.ask([item[3] for item in second]), strict=True
+                second, await self._asker.ask([piece.request for piece in second]), strict=True
             ):
                 found[number].append(_grounded(response, row.passages[wanted[number]].title, text, offset))
         return [
@@ -79,8 +86,17 @@ class LLMJudge(Judge):
     ) -> list[Ranking]:
         """See `Judge.rank`. Every window and order of the row is in flight at once."""
         positives = list(range(len(row.positives)))[: self._window_positives]
-        windows, requests = self._windows(row, criterion, answers, positives, candidates)
-        responses = await self._asker.ask(requests)
+        size = self._window_size
+        while True:
+            windows = cut(row, positives, candidates, size=size, orders=self.orders, seed=self._seed)
+            requests = [self._ranking_request(row, criterion, answers, window) for window in windows]
+            smallest = size <= len(positives) + 1
+            if smallest or all(self._asker.engine.fits(request) for request in requests):
+                responses = await self._asker.ask(requests)
+                if smallest or not _too_long(responses):
+                    break
+            size = max(len(positives) + 1, min(size, len(positives) + len(candidates)) * 2 // 3)
+            self._say_shrunk()
         rankings = [Ranking() for _ in answers]
         failures: dict[int, str] = {}
         for window, response in zip(windows, responses, strict=True):
@@ -101,17 +117,38 @@ class LLMJudge(Judge):
         texts = {name: template(name, self._prompts).template for name in ("answer", "ranking", "again")}
         return {**self._about, "prompts": texts}
 
-    def _pieces(self, row: Row, criterion: str, index: int) -> list[tuple[int, str, Request]]:
+    async def _read(self, row: Row, criterion: str, wanted: Sequence[int]) -> tuple[list[_Piece], list[Response]]:
+        """Every chunk of every wanted passage with its response; a passage whose chunks do not fit is cut into smaller ones."""
+        sizes = [CHUNK] * len(wanted)
+        done: dict[int, list[tuple[_Piece, Response]]] = {}
+        while len(done) < len(wanted):
+            pieces: list[_Piece] = []
+            for number, i in enumerate(wanted):
+                if number not in done:
+                    sizes[number], cut_up = self._pieces(row, criterion, i, sizes[number])
+                    pieces += [_Piece(number, *piece) for piece in cut_up]
+            answered: dict[int, list[tuple[_Piece, Response]]] = {}
+            for piece, response in zip(pieces, await self._asker.ask([p.request for p in pieces]), strict=True):
+                answered.setdefault(piece.number, []).append((piece, response))
+            for number, chunks in answered.items():
+                length = len(row.passages[wanted[number]].text)
+                if min(sizes[number], length) <= SMALLEST_CHUNK or not _too_long([one for _, one in chunks]):
+                    done[number] = chunks
+                else:
+                    sizes[number] = max(SMALLEST_CHUNK, min(sizes[number], length) // 2)
+        flat = [pair for number in range(len(wanted)) for pair in done[number]]
+        return [piece for piece, _ in flat], [response for _, response in flat]
+
+    def _pieces(self, row: Row, criterion: str, index: int, size: int) -> tuple[int, list[tuple[int, str, Request]]]:
         """The chunks of one passage with their requests; chunks are halved until they fit into the model's context."""
         passage = row.passages[index]
-        size = CHUNK
         while True:
             pieces = [
                 (offset, text, self._answer_request(row, criterion, passage.title, text))
                 for offset, text in _chunks(passage.text, size)[: self._max_chunks]
             ]
             if size <= SMALLEST_CHUNK or all(self._asker.engine.fits(request) for _, _, request in pieces):
-                return pieces
+                return size, pieces
             size //= 2
 
     def _answer_request(self, row: Row, criterion: str, title: str | None, text: str) -> Request:
@@ -132,22 +169,11 @@ class LLMJudge(Judge):
         ]
         return _request("answer", messages, _SCHEMA, self._max_tokens, attempt=2)
 
-    def _windows(
-        self, row: Row, criterion: str, answers: Sequence[Answer], positives: Sequence[int], candidates: Sequence[int]
-    ) -> tuple[list[Window], list[Request]]:
-        """Windows and their requests; windows shrink until they fit into the model's context, which is said once."""
-        size = self._window_size
-        while True:
-            windows = cut(row, positives, candidates, size=size, orders=self.orders, seed=self._seed)
-            requests = [self._ranking_request(row, criterion, answers, window) for window in windows]
-            if size <= len(positives) + 1 or all(self._asker.engine.fits(request) for request in requests):
-                return windows, requests
-            size = max(len(positives) + 1, size * 2 // 3)
-            if not self._shrunk:
-                self._shrunk = True
-                self._notice(
-                    f"Windows of {self._window_size} passages do not fit into the model's context: they shrink."
-                )
+    def _say_shrunk(self) -> None:
+        """Once per run."""
+        if not self._shrunk:
+            self._shrunk = True
+            self._notice(f"Windows of {self._window_size} passages do not fit into the model's context: they shrink.")
 
     def _ranking_request(self, row: Row, criterion: str, answers: Sequence[Answer], window: Window) -> Request:
         count = len(window.items)
@@ -187,6 +213,10 @@ def _request(
     kind: str, messages: list[dict[str, str]], schema: dict[str, Any], max_tokens: int, attempt: int = 1
 ) -> Request:
     return Request(kind, {"messages": messages, "schema": schema, "max_tokens": max_tokens}, attempt)
+
+
+def _too_long(responses: Sequence[Response]) -> bool:
+    return any(response.finish_reason == "too_long" for response in responses)
 
 
 def _grounded(response: Response, title: str | None, text: str, offset: int) -> Answer:

@@ -12,7 +12,10 @@ from typing import Any
 
 from arhn_hf.engines.base import Response
 
-_FAILED = {"length": "cut_off", "refused": "refused", "content_filter": "refused", "error": "engine_error"}
+_FAILED = {
+    "length": "cut_off", "refused": "refused", "content_filter": "refused", "error": "engine_error",
+    "too_long": "engine_error",
+}  # fmt: skip
 _THINK = re.compile(r".*</think>|<think>.*", re.DOTALL)  # the opening tag often stands in the prompt
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 _LIST_NUMBER = re.compile(r"(?<![\d\[])\d{1,4}[.)]\s+(?=\[)")  # the `2.` of `2. [17]` names no passage

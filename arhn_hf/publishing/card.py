@@ -19,6 +19,10 @@ from arhn_hf.publishing.summary import Summary
 from arhn_hf.records import ArhnError, UsageError
 from arhn_hf.resources import resource_folder
 
+_SAID = {
+    "revision": "revision", "vllm": "vLLM", "dtype": "dtype", "quantization": "quantisation", "template": "chat template",
+    "sampling": "sampling",
+}  # fmt: skip
 BEGIN, END = "<!-- arhn-hf: generated from here -->", "<!-- arhn-hf: generated to here -->"
 
 
@@ -120,7 +124,7 @@ def _section(document: dict[str, Any], summary: Summary) -> str:
     results = document["results"]
     judges = document["judges"]
     by_reader = all(about["kind"] == "reader" for about in judges.values())
-    names = ", ".join(f"{escaped(one['model'])} (revision {escaped(one['revision'])})" for one in judges.values())
+    names = ", ".join(_judge(one) for one in judges.values())
     judged_by = (
         "**No LLM judged this dataset**: the small embedded reader of arhn-hf did, which is meant for trials and as a first pass."
         if by_reader
@@ -148,6 +152,20 @@ def _section(document: dict[str, Any], summary: Summary) -> str:
         ).rstrip()  # fmt: skip
     except (KeyError, ValueError) as error:
         raise ArhnError(f"the template names an unknown value ({error})", where="dataset_cards/card.md") from error
+
+
+def _judge(about: dict[str, Any]) -> str:
+    """A judge's model, and everything known that changes what it says (its prompts apart)."""
+    said = [f"{name} {escaped(_plain(about[key]))}" for key, name in _SAID.items() if key in about]
+    said += ["thinking on"] if about.get("thinking") else []
+    return f"{escaped(about['model'])} ({', '.join(said)})"
+
+
+def _plain(value: Any) -> Any:
+    """`{"temperature": 0.0}` as `temperature 0.0`, nothing as `none`."""
+    if isinstance(value, dict):
+        return " ".join(f"{key} {one}" for key, one in value.items()) or "the server's own"
+    return "none" if value is None else value
 
 
 def _table(summary: Summary) -> str:

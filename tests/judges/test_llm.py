@@ -254,6 +254,69 @@ def test_rank_failed(store: Store, reply: Response, status: str) -> None:
     assert [(one.status, one.placements) for one in rankings] == [(status, [])] * 2
 
 
+@pytest.mark.parametrize(
+    ("text", "statuses"),
+    [
+        ("", ["malformed"] * 3),
+        ("[2, 1", ["malformed"] * 3),
+        ('{"order": "2, 1, 3"}', ["malformed"] * 3),
+        ("[1, 1, 2]", ["malformed"] * 3),
+        ("[3, 3, 1, 2]", ["ranked", "ranked", "partial"]),
+        ("[2, 9, 1, 3]", ["ranked"] * 3),
+        ("[2, 1]", ["ranked", "ranked", "partial"]),
+    ],
+    ids=["empty", "half JSON", "wrong type", "too little left", "repeated", "invented", "missing"],
+)
+def test_rank_replies_that_are_no_whole_ranking(store: Store, text: str, statuses: list[str]) -> None:
+    """Places 1 to 3 of the one window asked; nothing is filled in, and what has no place is named."""
+    bench = Bench(store, lambda request: Response(text), orders=1)
+    rankings = bench.rank(make_row(["m"], ["a", "z"]), [1, 2])
+    shown_as = [["m", "a", "z"].index(one) for one in numbers(bench.engine.sent[0])]
+    assert [rankings[i].status for i in shown_as] == statuses
+    assert [len(rankings[i].placements) for i in shown_as] == [int(status == "ranked") for status in statuses]
+
+
+def test_windows_shrink_when_the_engine_finds_them_too_long(store: Store) -> None:
+    """A server's context is known only by its refusals."""
+
+    def script(request: Request) -> Response:
+        return Response("too long", "too_long") if len(numbers(request)) > 5 else ranking(int)(request)
+
+    said: list[str] = []
+    bench = Bench(store, script, window_size=20, notice=said.append)
+    rankings = bench.rank(make_row(["50"], [str(i) for i in range(12)]), list(range(1, 13)))
+    assert all(one.status == "ranked" for one in rankings)
+    assert len(said) == 1
+    assert "shrink" in said[0]
+
+
+def test_windows_that_fit_at_no_size_are_an_engine_error(store: Store) -> None:
+    bench = Bench(store, lambda request: Response("too long", "too_long"))
+    rankings = bench.rank(make_row(["50"], ["1", "2", "3"]), [1, 2, 3])
+    assert {one.status for one in rankings} == {"engine_error"}
+    assert len({len(numbers(request)) for request in bench.engine.sent}) > 1
+
+
+def test_chunks_shrink_when_the_engine_finds_them_too_long(store: Store) -> None:
+    def script(request: Request) -> Response:
+        text = shown(request)
+        return Response("too long", "too_long") if len(text) > 9_000 else saying("Ada" if "Ada" in text else None)
+
+    bench = Bench(store, script)
+    row = make_row(["word " * 3_000 + "It was Ada." + " word" * 500], ["short", "word " * 6_000])
+    found = bench.answers(row, [0, 1, 2])
+    assert [answer.status for answer in found] == ["answered", "no_answer", "no_answer"]
+    assert row.passages[0].text[found[0].start : found[0].end] == "Ada"
+    short = [request for request in bench.engine.sent if "\nshort\n" in shown(request)]
+    assert len(short) == 1, "what fitted is not asked again"
+
+
+def test_a_short_passage_that_fits_into_no_request_is_marked_after_one_try(store: Store) -> None:
+    bench = Bench(store, lambda request: Response("too long", "too_long"))
+    assert [answer.status for answer in bench.answers(make_row(["short"], []), [0])] == ["engine_error"]
+    assert len(bench.engine.sent) == 1
+
+
 def test_rank_without_candidates_sends_nothing(store: Store) -> None:
     bench = Bench(store, lambda request: Response("[]"))
     assert [one.status for one in bench.rank(make_row(["m"], ["a"]), [])] == ["not_ranked"] * 2

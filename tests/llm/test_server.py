@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
-from fake_server import FakeServer, completion, error
+from fake_server import FakeServer, Fault, completion, error
 
 import arhn_hf
 from arhn_hf.engines import server as engine_module
 from arhn_hf.engines.base import EngineError
+from arhn_hf.monitor import Monitor
 from arhn_hf.pipeline import RefineResult
 
 
@@ -61,6 +64,15 @@ def test_passing_trouble_is_tried_again_and_retry_after_is_honoured(sample: Path
     assert len(fake.seen) == result.requests["sent"] + 5
     assert fake.times[1] - fake.times[0] >= 0.65
     assert time.monotonic() - started < 60
+
+
+def test_retry_after_may_be_a_date(sample: Path, tmp_path: Path) -> None:
+    when = formatdate(time.time() + 3, usegmt=True)  # whole seconds
+    with FakeServer().running() as fake:
+        fake.faults = [error(503, retry_after=when)]
+        result = go(fake, sample, tmp_path / "out", concurrency=1)
+    assert result.exit_code == 0
+    assert fake.times[1] - fake.times[0] >= 1.5
 
 
 def test_a_storm_of_429_ends_when_the_server_recovers(sample: Path, tmp_path: Path) -> None:
@@ -118,16 +130,53 @@ def test_a_time_out_is_tried_again(sample: Path, tmp_path: Path) -> None:
     assert result.failures["count"] == 0
 
 
-def test_without_json_schema_it_goes_on_and_says_so(sample: Path, tmp_path: Path) -> None:
-    from arhn_hf.monitor import Monitor
-
+@pytest.mark.parametrize(
+    ("refused", "message", "said"),
+    [
+        ("response_format", "response_format is not supported", "structured output"),
+        ("chat_template_kwargs", "Unknown parameter: 'chat_template_kwargs'.", "chat_template_kwargs"),
+        ("max_tokens", "'max_tokens' is not supported with this model. Use 'max_completion_tokens'.", "max_completion"),
+    ],
+)
+def test_what_a_server_does_not_take_is_left_out_once_and_said(
+    sample: Path, tmp_path: Path, refused: str, message: str, said: str
+) -> None:
+    others = {"response_format", "chat_template_kwargs", "max_tokens"} - {refused}
     with FakeServer().running() as fake:
-        fake.always = lambda body: error(400, "response_format is not supported") if "response_format" in body else None
+        fake.always = lambda body: error(400, message) if refused in body else None
         monitor = Monitor()
         result = go(fake, sample, tmp_path / "out", monitor=monitor)
     assert result.exit_code == 0
     assert result.failures["count"] == 0
-    assert sum("structured output" in line for line in monitor.notices) == 1
+    assert sum(said in line for line in monitor.notices) == 1
+    assert others <= fake.seen[-1].keys(), "only what was refused is left out"
+    assert fake.seen[-1].get("max_tokens") or fake.seen[-1]["max_completion_tokens"] > 0
+
+
+def test_a_model_that_takes_no_temperature_is_refused_with_a_way_out(sample: Path, tmp_path: Path) -> None:
+    """Dropping it in silence would sample where the card says greedy."""
+    with FakeServer().running() as fake:
+        fake.always = lambda body: error(400, "Unsupported value: 'temperature'") if "temperature" in body else None
+        with pytest.raises(EngineError, match="temperature") as caught:
+            go(fake, sample, tmp_path / "out")
+        assert "--thinking" in str(caught.value.hint)
+        result = go(fake, sample, tmp_path / "out", thinking=True)
+    assert result.exit_code == 0
+    assert result.judges["server"]["kind"] == "server"
+
+
+def test_windows_shrink_to_what_the_server_can_hold(sample: Path, tmp_path: Path) -> None:
+    def small(body: dict[str, Any]) -> Fault | None:
+        too_many = body["messages"][1]["content"].count("<<passage ") > 2
+        return error(400, "This model's maximum context length is 900 tokens.") if too_many else None
+
+    with FakeServer().running() as fake:
+        fake.always = small
+        monitor = Monitor()
+        result = go(fake, sample, tmp_path / "out", monitor=monitor, window_positives=1)
+    assert result.exit_code == 0
+    assert result.failures["count"] == 0
+    assert sum("shrink" in line for line in monitor.notices) == 1
 
 
 @pytest.mark.parametrize(("status", "match"), [(401, "API key"), (403, "API key"), (404, "does not know")])
@@ -165,6 +214,8 @@ def test_one_bad_request_is_marked_and_the_run_goes_on(sample: Path, tmp_path: P
     [
         ("length", '{"answer": "half', "cut_off"),
         ("content_filter", "", "refused"),
+        ("stop", "", "malformed"),
+        ("stop", '{"answer": "half', "malformed"),
         ("stop", "I would rather not say.", "malformed"),
         ("stop", '{"answer": 7}', "malformed"),
         ("stop", '{"answer": "words that stand nowhere in it"}', "ungrounded"),
@@ -178,3 +229,40 @@ def test_replies_that_are_no_answer_are_named(
         result = go(fake, sample, tmp_path / "out", sample=2)
     assert result.exit_code == 3
     assert set(result.failures["by_status"]) == {status}
+
+
+@pytest.mark.parametrize(
+    ("finish", "text", "statuses"),
+    [
+        ("length", "[2, 1", {"cut_off"}),
+        ("stop", "", {"malformed"}),
+        ("stop", "[2, 1", {"malformed"}),
+        ("stop", "The second one.", {"malformed"}),
+        ("stop", "[1, 1]", {"malformed"}),
+        ("stop", "[97, 98, 99]", {"malformed"}),
+        ("stop", "[1, 2]", {"ranked", "partial"}),
+    ],
+    ids=["cut off", "empty", "half JSON", "no JSON", "repeated", "invented", "missing"],
+)
+def test_rankings_that_are_not_whole_are_named_and_decide_nothing(
+    sample: Path, tmp_path: Path, finish: str, text: str, statuses: set[str]
+) -> None:
+    def only_rankings(body: dict[str, Any]) -> Fault | None:
+        ranks = body["messages"][1]["content"].count("<<passage ") > 2  # two passages are ranked by [1, 2] in whole
+        return (200, {}, completion(body, finish, text)) if ranks else None
+
+    with FakeServer().running() as fake:
+        fake.always = only_rankings
+        go(fake, sample, tmp_path / "out", sample=12, max_failures=1.0)
+    evidence = pq.read_table(next((tmp_path / "out" / "evidence").glob("*.parquet"))).to_pylist()
+    by_row: dict[int, list[dict[str, Any]]] = {}
+    for one in evidence:
+        by_row.setdefault(one["row"], []).append(one)
+    ranked_rows = [[one for one in row if one["rank_status"] != "not_ranked"] for row in by_row.values()]
+    large = [row for row in ranked_rows if len(row) > 2]
+    assert large
+    assert {one["rank_status"] for row in large for one in row} == statuses
+    for row in large:
+        for one in row:
+            if one["label"] == "negative" and one["rank_status"] != "ranked":
+                assert (one["action"], one["reason"]) == ("undecided", "ranking_failed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -108,8 +109,9 @@ def test_a_server_killed_and_restarted_in_mid_run_costs_nothing_but_time(tiny: P
             time.sleep(0.01)
         kill(first)
     assert thread.is_alive()
-    with serving(tiny, port, log):
+    with serving(tiny, port, log, "--data-parallel-size", "2"):  # it comes back larger: nobody here needs to know
         thread.join(200)
+    assert {b"EngineCore_DP0", b"EngineCore_DP1"} <= set(re.findall(rb"EngineCore_DP\d", log.read_bytes()))
     assert "error" not in outcome, outcome
     result = outcome["result"]
     assert result.exit_code == 0
