@@ -9,6 +9,7 @@ import contextlib
 import glob
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from arhn_hf.engines.base import canonical
 from arhn_hf.monitor import Monitor, run_in_thread
 from arhn_hf.pipeline import Judgement, decided
 from arhn_hf.publishing.evidence import EVIDENCE, in_order, make_evidence
+from arhn_hf.publishing.hub import download
 from arhn_hf.publishing.report import row_facts, variant_facts
 from arhn_hf.publishing.shaping import Shape
 from arhn_hf.publishing.summary import Summary, gates
@@ -58,21 +60,36 @@ def check(
     directory: str | Path,
     *,
     monitor: Monitor | None = None,
+    revision: str | None = None,
     source: str | None = None,
     corpus: str | None = None,
     **limits: Any,
 ) -> dict[str, Any]:
-    """Prove a folder's promises and gates; returns the object that `--json` prints (`exit_code` 3 if one fails).
+    """Prove the promises and gates of a folder, or of a Hub dataset at a `revision`; returns the object that `--json` prints
+    (`exit_code` 3 if one fails).
 
     `limits` are the options of the group "Gates". Raises `UsageError` if the folder is not a finished one or its source is not at
     hand.
     """
     monitor = monitor or Monitor()
     folder = Path(directory)
+    on_hub = not folder.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(directory)) is not None
+    if not on_hub and not folder.is_dir():
+        raise UsageError(
+            "no such folder", where=str(directory), hint="Name a folder, or a Hub dataset (namespace/name)"
+        )
+    if not on_hub and revision is not None:
+        raise UsageError("a folder has no revision", where=str(directory), hint="Leave out --revision")
 
     def work() -> dict[str, Any]:
         with quiet_datasets(), tempfile.TemporaryDirectory(prefix="arhn-check-") as scratch:
-            return _check(folder, Path(scratch), monitor, source, corpus, limits)
+            if not on_hub:
+                return _check(folder, Path(scratch), monitor, source, corpus, limits)
+            monitor.begin("downloading")
+            copy = Path(scratch) / "published"
+            commit = download(str(directory), revision, copy)
+            report = _check(copy, Path(scratch), monitor, source, corpus, limits)
+            return {**report, "folder": str(directory), "revision": commit}
 
     return run_in_thread(work, monitor)
 

@@ -18,6 +18,7 @@ from arhn_hf.records import VARIANTS, UsageError
 from arhn_hf.rules import Rules, option, option_name, validate
 
 SOURCE, OUTPUT, JUDGE, CRITERIA, RANKING, GATES = "Source", "Output", "Judge", "Criteria", "Ranking", "Gates"
+PUBLISHING = "Publishing"
 TARGET_NAMES = ("tevatron", "flagembedding", "triplet", "n-tuple", "labeled-pair")
 JUDGES = ("reader", "vllm", "server")
 
@@ -142,6 +143,29 @@ class RunConfig(Rules):
         None, "Rows that every variant must hold, at least.", group=GATES, kind=int, minimum=0
     )
 
+    push: str | None = option(
+        None, "Publish the result to this Hub dataset, as one commit.", group=PUBLISHING, metavar="REPO_ID"
+    )
+    private: bool = option(False, "Create the repository as a private one.", group=PUBLISHING, kind=bool)
+    create_pr: bool = option(False, "Open a pull request instead of committing.", group=PUBLISHING, kind=bool)
+    push_revision: str | None = option(
+        None, "Branch to commit to (made if it does not exist). [default: main]", group=PUBLISHING, metavar="BRANCH"
+    )
+    tag: str | None = option(None, "Tag the commit.", group=PUBLISHING)
+    commit_message: str | None = option(
+        None, "First line of the commit's message. [default: the run and its variants]", group=PUBLISHING
+    )
+    license: str | None = option(
+        None, "Licence of the result, by the Hub's identifier. [default: the source's; unknown stops a push]",
+        group=PUBLISHING, metavar="ID",
+    )  # fmt: skip
+    into_existing: bool = option(
+        False, "Add to a repository that holds other data; only our files change.", group=PUBLISHING, kind=bool
+    )
+    card_template: str | None = option(
+        None, "Your own template of the card's generated section.", group=PUBLISHING, metavar="FILE.md"
+    )
+
     def __post_init__(self) -> None:
         for name in ("criterion", "filter_only", "engine_arg"):
             value = getattr(self, name)
@@ -167,6 +191,9 @@ class RunConfig(Rules):
         for item in self.engine_arg:
             if "=" not in item:
                 raise UsageError(f"{item!r} is not KEY=VALUE", where="--engine-arg")
+        if self.create_pr and (self.tag or self.push_revision):
+            other = "--tag" if self.tag else "--push-revision"
+            raise UsageError(f"goes with no pull request: leave out {other}", where="--create-pr")
         if self.window_positives >= self.window_size:
             raise UsageError(
                 "leaves no room for candidates: it must be smaller than --window-size", where="--window-positives"
@@ -199,6 +226,11 @@ def option_fields(record: type = RunConfig) -> dict[str, Any]:
 def gate_names() -> tuple[str, ...]:
     """Names of the options that are quality gates."""
     return tuple(name for name, item in option_fields().items() if item.metadata["group"] == GATES)
+
+
+def publishing_names() -> tuple[str, ...]:
+    """Names of the options that concern the card and the push, and change nothing of what is decided."""
+    return tuple(name for name, item in option_fields().items() if item.metadata["group"] == PUBLISHING)
 
 
 def suggestion(key: str, known: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from arhn_hf.monitor import Monitor, run_in_thread
-from arhn_hf.pipeline import Judgement, RefineResult, write_out
+from arhn_hf.pipeline import Judgement, RefineResult, refuse_wrong_words, write_out
 from arhn_hf.publishing.folder import OutputFolder
 from arhn_hf.records import UsageError
 from arhn_hf.stages.maps import Maps, beside, quiet_datasets
@@ -33,6 +33,7 @@ def derive(
             stored = open_run(folder, opened.work / "evidence-cache")
             config = stored.config(**{**options, "output": str(target)})
             criteria = stored.criteria(config.criterion, config.filter_only)
+            refuse_wrong_words(config)
             refuse_other_criteria(stored.lineage["criteria"], criteria)
             inputs = stored.open(config, criteria, monitor)
             maps = Maps(opened.work, inputs.index.fingerprint[:16])

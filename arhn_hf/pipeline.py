@@ -13,16 +13,18 @@ from typing import Any
 
 from datasets import Dataset
 
-from arhn_hf.config import RunConfig
+from arhn_hf.config import RunConfig, publishing_names
 from arhn_hf.criteria import Criteria
 from arhn_hf.inputs import Inputs, local_path, open_inputs
 from arhn_hf.judges.asking import Asker
 from arhn_hf.judges.base import Judge
 from arhn_hf.judges.opening import open_judge
 from arhn_hf.monitor import Monitor, run_in_thread
-from arhn_hf.publishing.card import refuse_broken_card
+from arhn_hf.publishing.card import card_template, refuse_broken_card
 from arhn_hf.publishing.evidence import EVIDENCE, in_order, make_evidence
 from arhn_hf.publishing.folder import OutputFolder, refuse_foreign
+from arhn_hf.publishing.hub import PushResult
+from arhn_hf.publishing.licenses import refuse_unknown
 from arhn_hf.publishing.lineage import lineage, rules_in_force
 from arhn_hf.publishing.report import finish
 from arhn_hf.publishing.shaping import Shape
@@ -43,12 +45,14 @@ JudgeFactory = Callable[[RunConfig, Store, Monitor], tuple[Judge, Asker]]
 
 @dataclass
 class RefineResult:
-    """What a run did. `output` is the folder, `report` the object that `--json` prints, `exit_code` 0, or 3 for a failed gate."""
+    """What a run did. `output` is the folder, `report` the object that `--json` prints, `exit_code` 0, or 3 for a failed gate,
+    `push` what was published, if anything."""
 
     output: Path
     run_id: str
     report: dict[str, Any]
     exit_code: int = 0
+    push: PushResult | None = None
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -72,22 +76,12 @@ class Judgement:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def refine(
-    source: str, *, monitor: Monitor | None = None, judge: JudgeFactory | str = "reader", **options: Any
-) -> RefineResult:
-    """Refine a dataset; the options are those of `arhn-hf refine` (dashes become underscores).
+def run_refine(config: RunConfig, monitor: Monitor, factory: JudgeFactory = open_judge) -> RefineResult:
+    """Refine by a validated configuration; `factory` opens the judge. Nothing is pushed here (see `pushing`).
 
     Returns a `RefineResult`; a failed gate has `exit_code` 3 and the folder is written all the same. Raises `UsageError` (nothing
     was spent) or `ArhnError` (the work failed; what was judged is kept, and the same call goes on).
     """
-    if isinstance(judge, str):
-        options["judge"] = judge
-    config = RunConfig.from_mapping({"source": source, **options})
-    return run_refine(config, monitor or Monitor(), open_judge if isinstance(judge, str) else judge)
-
-
-def run_refine(config: RunConfig, monitor: Monitor, factory: JudgeFactory = open_judge) -> RefineResult:
-    """`refine` with a validated configuration; `factory` opens the judge."""
 
     def work() -> RefineResult:
         with quiet_datasets():
@@ -95,11 +89,19 @@ def run_refine(config: RunConfig, monitor: Monitor, factory: JudgeFactory = open
             output = Path(config.output)
             refuse_foreign(output)  # what can be refused is refused before a folder is made
             refuse_broken_card(output)
+            refuse_wrong_words(config)
             inputs = open_inputs(config, monitor)
             with OutputFolder(output) as folder:
                 return _refine(inputs, monitor, factory, folder, started)
 
     return run_in_thread(work, monitor)
+
+
+def refuse_wrong_words(config: RunConfig) -> None:
+    """Raise `UsageError` for a card template or a licence that would fail at the end."""
+    card_template(config.card_template)
+    if config.license is not None:
+        refuse_unknown(config.license)
 
 
 def _refine(
@@ -250,7 +252,8 @@ def criteria_lineage(inputs: Inputs, treatments: Treatments) -> dict[str, Any]:
 
 def _announce(folder: OutputFolder, config: RunConfig, inputs: Inputs, monitor: Monitor) -> None:
     """Say what an existing folder held, then remember this run (the source's local path stays in the private memory)."""
-    settings = {key: value for key, value in vars(config).items() if key not in ("output", "fresh", "strict")}
+    aside = ("output", "fresh", "strict", *publishing_names())
+    settings = {key: value for key, value in vars(config).items() if key not in aside}
     if config.corpus and Path(config.corpus).exists():
         settings["corpus"] = str(Path(config.corpus).resolve())
     before = folder.state()

@@ -47,6 +47,12 @@ class UsageError(ArhnError):
     exit_code = 2
 
 
+class GateError(ArhnError):
+    """A quality gate or a promise failed (exit 3)."""
+
+    exit_code = 3
+
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

@@ -10,7 +10,7 @@ import glob
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ import huggingface_hub
 from datasets import Dataset
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 from pyarrow.dataset import ParquetFragmentScanOptions
+from yaml import YAMLError
 
 from arhn_hf.jsonl_check import read_otherwise
 from arhn_hf.records import ArhnError, UsageError
@@ -39,7 +40,8 @@ class Source:
     """A loaded dataset and where it came from.
 
     `label` is what may be published: the Hub id, or the last component of a local path. `revision` is the commit that
-    was loaded (Hub only), `path` the absolute local path (never published).
+    was loaded (Hub only), `path` the absolute local path (never published). `card` holds `license` and `language` as the
+    source's own card has them, where it has one and says so.
     """
 
     dataset: Dataset
@@ -50,6 +52,7 @@ class Source:
     revision: str | None
     name: str | None
     split: str
+    card: dict[str, Any] = field(default_factory=dict)
 
 
 def load_source(
@@ -84,13 +87,13 @@ def load_source(
         path = path.resolve()
         dataset = _load_local(source, path, builder, name, split, cache_dir)
         kind: Literal["folder", "file"] = "folder" if path.is_dir() else "file"
-        return Source(dataset, kind, None, path, path.name, None, name, split)
+        return Source(dataset, kind, None, path, path.name, None, name, split, _card_of_folder(path))
     if builder is not None or source.startswith(("/", ".", "~")) or source.count("/") > 1:
         raise UsageError("no such file or folder", where=source)
-    commit = _resolve(source, revision)
+    commit, card = _resolve(source, revision)
     with _quiet():
         dataset = _build(source, {"path": source, "revision": commit, "cache_dir": _text(cache_dir)}, name, split, None)
-    return Source(dataset, "hub", source, None, source, commit, name, split)
+    return Source(dataset, "hub", source, None, source, commit, name, split, card)
 
 
 def load_table(
@@ -176,10 +179,32 @@ def _build(source: str, options: dict[str, Any], name: str | None, split: str, p
     return dataset
 
 
-def _resolve(source: str, revision: str | None) -> str:
-    """The commit a Hub dataset's revision stands for now."""
+def _card_of_folder(path: Path) -> dict[str, Any]:
+    """What a folder's own card says; a card that cannot be read says nothing."""
+    card = path / "README.md"
+    if not card.is_file():
+        return {}
     try:
-        sha = huggingface_hub.HfApi().dataset_info(source, revision=revision).sha
+        return _said(huggingface_hub.DatasetCard.load(card, ignore_metadata_errors=True).data)
+    except (ValueError, OSError, YAMLError):
+        return {}
+
+
+def _said(data: Any) -> dict[str, Any]:
+    """`license` and `language` of a card, where they are text or a list of texts."""
+    found = {name: getattr(data, name, None) for name in ("license", "language")}
+    return {
+        name: value
+        for name, value in found.items()
+        if (isinstance(value, str) and value)
+        or (isinstance(value, list) and value and all(isinstance(one, str) for one in value))
+    }
+
+
+def _resolve(source: str, revision: str | None) -> tuple[str, dict[str, Any]]:
+    """The commit a Hub dataset's revision stands for now, and what its card says."""
+    try:
+        info = huggingface_hub.HfApi().dataset_info(source, revision=revision)
     except HFValidationError:
         raise UsageError("neither a file or folder here nor a Hub dataset id (namespace/name)", where=source) from None
     except GatedRepoError:
@@ -200,9 +225,9 @@ def _resolve(source: str, revision: str | None) -> str:
             where=source,
             hint="Try again when it is reachable, or give a local copy",
         ) from None
-    if sha is None:
+    if info.sha is None:
         raise ArhnError("the Hub names no commit", where=source)
-    return str(sha)
+    return str(info.sha), _said(info.card_data)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ FLOORS = [
     {"stored"},
     {"probing"},
     {"deriving", "checks", "planning", "showing", "trying"},
+    {"pushing"},
     {"cli"},
 ]
 PURE = {"methods": {"records", "rules", "text"}, "variants": {"records", "rules"}, "windows": {"records"}}

@@ -14,22 +14,25 @@ EXAMPLES = """
 arhn-hf check refined
 arhn-hf check refined --max-failures 0.01 --max-relabel 3 --min-rows 50
 arhn-hf check refined --source examples/hard-negatives --json
+arhn-hf check me/my-dataset-arhn --revision v1
 """
 
 
 @output_options
 @with_config((*gate_names(), "corpus"))
 @click.command("check", cls=GroupedCommand, examples=EXAMPLES)
-@click.argument("directory", type=click.Path(exists=True, file_okay=False))
+@click.argument("directory", metavar="DIRECTORY|REPO_ID")
+@click.option("--revision", help="Branch, tag or commit of a Hub dataset.")
 @click.option("--source", help="Where the source is now, if it moved.")
 @click.pass_context
 def command(
-    ctx: click.Context, /, directory: str, source: str | None, as_json: bool, quiet: bool, verbose: bool, **values: Any
-) -> int:
-    """Prove the promises and gates of DIRECTORY from the outside; exit 3 if one fails.
+    ctx: click.Context, /, directory: str, revision: str | None, source: str | None, as_json: bool, quiet: bool, verbose: bool,
+    **values: Any,
+) -> int:  # fmt: skip
+    """Prove the promises and gates of a folder, or of a Hub dataset that arhn-hf published; exit 3 if one fails.
 
     Everything is derived again from the source and the evidence and compared with the files, value by value. The gates
-    are those that DIRECTORY records, under the limits given here.
+    are those that it records, under the limits given here. The source of a Hub dataset is the revision that its lineage names.
     """
     from rich.table import Table
 
@@ -39,7 +42,9 @@ def command(
 
     output = Output("json" if as_json else "quiet" if quiet else "human", verbose)
     with Progress(output) as progress:
-        report = check(directory, monitor=Monitor(watch=progress.watch), source=source, **given(ctx, values))
+        report = check(
+            directory, monitor=Monitor(watch=progress.watch), revision=revision, source=source, **given(ctx, values)
+        )
     table = Table(title=f"{harmless(directory)}: promises and gates", title_justify="left")
     for name in ("", "what", "checked", "found"):
         table.add_column(name, justify="right" if name == "checked" else "left")

@@ -15,7 +15,7 @@ from arhn_hf.rules import Rules
 # Options that change what a judge is asked have no place here.
 OPTIONS = (
     *(item.name for item in fields(Rules) if item.name != "orders"), *gate_names(), "variants", "to", "negatives", "criterion",
-    "filter_only", "corpus",
+    "filter_only", "corpus", "license", "card_template",
 )  # fmt: skip
 EXAMPLES = """
 arhn-hf derive refined --output refined-strict --min-negatives 3 --short-rows backfill

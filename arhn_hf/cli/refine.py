@@ -14,6 +14,7 @@ arhn-hf refine examples/hard-negatives --output refined
 arhn-hf refine rlhn/default-100K --sample 200 --output refined
 arhn-hf refine train.jsonl --to triplet --variants combined
 arhn-hf refine my-data --config run.yaml --criterion my-claims=claim
+arhn-hf refine me/my-dataset --judge vllm --model Qwen/Qwen3-32B --push me/my-dataset-arhn
 """
 
 
@@ -29,11 +30,11 @@ def command(ctx: click.Context, /, as_json: bool, quiet: bool, verbose: bool, **
     negatives. The same command resumes: every answer is kept, and none is asked for twice.
     """
     from arhn_hf.cli.progress import Progress
-    from arhn_hf.cli.summary import refine_summary
+    from arhn_hf.cli.summary import push_summary, refine_summary
     from arhn_hf.config import RunConfig
     from arhn_hf.monitor import Monitor
-    from arhn_hf.pipeline import run_refine
     from arhn_hf.publishing.report import public
+    from arhn_hf.pushing import refine_and_push
     from arhn_hf.records import UsageError
 
     output = Output("json" if as_json else "quiet" if quiet else "human", verbose)
@@ -42,7 +43,10 @@ def command(ctx: click.Context, /, as_json: bool, quiet: bool, verbose: bool, **
         raise UsageError("no source given", hint="Name a Hub dataset, a folder or a file")
     with Progress(output) as progress:
         monitor = Monitor(watch=progress.watch)
-        result = run_refine(config, monitor)
+        result = refine_and_push(config, monitor)
         progress.watch(monitor)
-    output.result(public(result.report), refine_summary(result.report))
+    summary = refine_summary(result.report)
+    if result.push is not None:
+        summary.append(push_summary(result.push))
+    output.result(public(result.report), summary)
     return result.exit_code

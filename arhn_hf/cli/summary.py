@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arhn_hf.cli.output import harmless
+from arhn_hf.publishing.hub import PushResult
 
 PUBLISHED = {"relabel": 1.6, "filter": 2.2}  # of 10 negatives; Choi et al., arXiv 2604.11092, with a large LLM judge
 _BAR = 30
@@ -22,6 +23,19 @@ def refine_summary(report: dict[str, Any]) -> list[Any]:
         parts.append(gates)
     parts.append(_loading(report))
     return parts
+
+
+def push_summary(done: PushResult) -> Text:
+    """Where the publication is, and the lines that load it."""
+    where = (
+        f"Pull request: {done.pr}"
+        if done.pr
+        else f"Published: {done.url} (commit {done.commit[:12]}{f', tag {done.tag}' if done.tag else ''})"
+    )
+    if done.pr:
+        return Text(f"{where}\nNobody's data changed yet: merge it to publish.")
+    lines = [f'  load_dataset("{done.repo_id}", "{name}", split="train")' for name in done.variants]
+    return Text("\n".join([where, "Load it:", *lines]))
 
 
 def _subsets(report: dict[str, Any]) -> Table:

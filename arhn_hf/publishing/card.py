@@ -1,46 +1,96 @@
-"""The dataset card: generated between two marker lines, so that what a person wrote around them stays.
+"""The dataset card: what was changed and why, generated from the run's own lineage and counts.
 
-The YAML head lists every variant under `configs:`; without it the folder would load as one heap. Values from data are escaped.
+The YAML head lists every variant under `configs:`; without it the folder would load as one heap. What a person wrote outside our
+section, and their YAML keys, stay (see `card_text`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-import unicodedata
 from pathlib import Path
 from string import Template
 from typing import Any
 
-import yaml
-
 from arhn_hf import __version__
+from arhn_hf.publishing.card_blocks import blocks, escaped
+from arhn_hf.publishing.card_text import (
+    BEGIN,
+    END,
+    edit_head,
+    join_card,
+    outside,
+    read_head,
+    section_of,
+    split_card,
+    with_section,
+)
+from arhn_hf.publishing.licenses import known
 from arhn_hf.publishing.summary import Summary
-from arhn_hf.records import ArhnError, UsageError
+from arhn_hf.records import VARIANTS, ArhnError, UsageError
 from arhn_hf.resources import resource_folder
 
-_SAID = {
-    "revision": "revision", "vllm": "vLLM", "dtype": "dtype", "quantization": "quantisation", "template": "chat template",
-    "sampling": "sampling",
-}  # fmt: skip
-BEGIN, END = "<!-- arhn-hf: generated from here -->", "<!-- arhn-hf: generated to here -->"
+PLACE = "path/to/this/folder"  # what the card says to load, until a push knows the repository's name
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"),
+          (10**8, "10M<n<100M"), (10**9, "100M<n<1B"), (10**10, "1B<n<10B"))  # fmt: skip
+_OWN = ("configs", "size_categories")  # keys that are ours alone; of the others a person's value stays
+_LISTS = ("tags", "source_datasets")  # to these we add
 
 
-def render_card(document: dict[str, Any], summary: Summary, folder: Path) -> str:
+def render_card(
+    document: dict[str, Any], summary: Summary, folder: Path, *, source_card: dict[str, Any], license: str | None = None,
+    template: str | None = None,
+) -> str:  # fmt: skip
     """`README.md` of the folder: our section and our YAML keys replaced, everything else of an existing card kept.
 
-    Raises `ArhnError` if the existing card's YAML cannot be read (it is left as it is).
+    `source_card` holds `license` and `language` of the source where it names them; `license` is what `--license` says. `template` is
+    a person's own template. Raises `ArhnError` if the existing card's YAML cannot be read (it is left as it is).
     """
     existing = folder / "README.md"
-    head, body = split_card(existing.read_text(encoding="utf-8")) if existing.is_file() else ({}, "")
-    head = {**head, **_yaml_head(document, head, folder / ".arhn" / "new")}
-    section = f"{BEGIN}\n{_section(document, summary)}\n{END}"
-    before, begun, rest = body.partition(BEGIN)
-    if begun and END in rest:
-        body = before + section + rest.split(END, 1)[1]
+    head, body = split_card(existing.read_text(encoding="utf-8")) if existing.is_file() else ("", "")
+    values = head_values(document, read_head(head), folder / ".arhn" / "new", source_card, license)
+    section = f"{BEGIN}\n{_section(document, summary, template)}\n{END}"
+    return join_card(edit_head(head, values), with_section(body, section))
+
+
+def merge_cards(local: str, remote: str | None, *, repo_id: str, license: str | None) -> str:
+    """The card to push: the one that is there already, with the section and the keys of ours from the local one.
+
+    What a person wrote into either stays; where both say something of their own in the YAML head, the one on the Hub wins.
+    """
+    local_head, local_body = split_card(local)
+    mine = read_head(local_head)
+    section = section_of(local_body)
+    section = section.replace(f'data_files="{PLACE}', f'data_files="hf://datasets/{repo_id}').replace(
+        f'"{PLACE}', f'"{repo_id}'
+    )
+    if remote is None:
+        head, body = local_head, local_body
     else:
-        body = f"{section}\n\n{body}" if body.strip() else f"{section}\n"
-    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n{body.lstrip()}"
+        head, body = split_card(remote)
+    theirs = read_head(head)
+    values = {key: value for key, value in mine.items() if key in _OWN or key not in theirs}
+    for key in _LISTS:
+        values[key] = _union(theirs.get(key), mine.get(key))
+    values["configs"] = _configs(mine.get("configs") or [], theirs)
+    if not known(theirs.get("license")) and known(mine.get("license")):
+        values["license"] = mine["license"]
+    if license is not None:
+        values["license"] = license
+    values = {key: value for key, value in values.items() if value}
+    body = with_section(body, section)
+    if remote is not None:
+        body = _with_local_words(body, outside(local_body))
+    return join_card(edit_head(head, values), body)
+
+
+def _with_local_words(body: str, local: tuple[str, str] | None) -> str:
+    """Words around the local section that the other card does not hold yet: nobody's are lost."""
+    before, after = (part.strip() for part in local or ("", ""))
+    if before and before not in body:
+        body = f"{before}\n\n{body.lstrip()}"
+    if after and after not in body:
+        body = f"{body.rstrip()}\n\n{after}\n"
+    return body
 
 
 def refuse_broken_card(folder: Path) -> None:
@@ -49,35 +99,86 @@ def refuse_broken_card(folder: Path) -> None:
     if not existing.is_file():
         return
     try:
-        split_card(existing.read_text(encoding="utf-8"))
+        read_head(split_card(existing.read_text(encoding="utf-8"))[0])
     except UnicodeDecodeError as error:
         raise UsageError("is not UTF-8", where=str(existing), hint="Repair it or move it away") from error
     except ArhnError as error:
         raise UsageError(error.message, where=str(existing), hint=error.hint) from error
 
 
-def split_card(text: str) -> tuple[dict[str, Any], str]:
-    """YAML head and body of a card. Raises `ArhnError` for YAML that cannot be read."""
-    match = re.match(r"\A---\s*\n(.*?)\n---\s*(?:\n|\Z)", text, re.DOTALL)
-    if match is None:
-        return {}, text
+def card_template(path: str | None) -> Template:
+    """Our template, or a person's own (`--card-template`).
+
+    Raises `UsageError` for one that cannot be read or names a value that there is not.
+    """
+    if path is None:
+        return Template((resource_folder("dataset_cards") / "card.md").read_text(encoding="utf-8"))
     try:
-        head = yaml.safe_load(match.group(1)) or {}
-    except yaml.YAMLError as error:
-        raise ArhnError(
-            "the card's YAML cannot be read", where="README.md", hint="Repair it or move it away"
-        ) from error
-    if not isinstance(head, dict):
-        raise ArhnError("the card's YAML is not a mapping", where="README.md", hint="Repair it or move it away")
-    return head, text[match.end() :]
+        found = Template(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot be read ({error.__class__.__name__})", where=f"--card-template {path}") from error
+    if not found.is_valid():
+        raise UsageError("has a $ that begins no value", where=f"--card-template {path}", hint="Write $$ for a dollar")
+    values = set(card_template(None).get_identifiers())
+    if unknown := sorted(set(found.get_identifiers()) - values):
+        known_ones = ", ".join(f"${name}" for name in sorted(values))
+        raise UsageError(f"unknown value ${unknown[0]}", where=f"--card-template {path}", hint=f"Known: {known_ones}")
+    return found
 
 
-def escaped(value: Any) -> str:
-    """Data as plain text in Markdown: no markup, HTML, table cells or control characters of its own, on one line."""
-    text = " ".join(str(value).split())
-    text = "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c != "\u200d" else c for c in text)
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", text)
+def head_values(
+    document: dict[str, Any], existing: dict[str, Any], files: Path, source_card: dict[str, Any], license: str | None
+) -> dict[str, Any]:
+    """The YAML keys that a run sets, under those that are there: a person's licence, language and tasks stay."""
+    source = document["source"]
+    rows = document["results"]["variants"][document["variants"][0]]["rows"]
+    values: dict[str, Any] = {
+        "license": existing.get("license") or source_card.get("license"),
+        "language": existing.get("language") or source_card.get("language"),
+        "task_categories": existing.get("task_categories") or ["text-retrieval"],
+        "annotations_creators": existing.get("annotations_creators") or ["machine-generated"],
+        "source_datasets": _union(existing.get("source_datasets"), [source["id"]] if source["kind"] == "hub" else []),
+        "size_categories": [next((name for limit, name in _SIZES if rows < limit), "n>1T")],
+        "tags": _union(existing.get("tags"), ["arhn-hf", "hard-negatives"]),
+        "configs": _configs(_our_configs(document, files), existing),
+    }
+    if license is not None:
+        values["license"] = license
+    return {key: value for key, value in values.items() if value}
+
+
+def _union(first: Any, second: Any) -> list[Any]:
+    many = [*(first if isinstance(first, list) else [first] if first else []), *(second or [])]
+    return list(dict.fromkeys(many)) if all(isinstance(one, str) for one in many) else many
+
+
+def _our_configs(document: dict[str, Any], files: Path) -> list[dict[str, Any]]:
+    """One configuration per variant, the first of them the default, and one for the evidence."""
+    kind = document["file_type"]
+    names = list(document["variants"])
+    if kind == "parquet":  # `datasets` reads all configurations of a folder by one builder: no parquet beside jsonl
+        names.append("evidence")
+    configs = []
+    for i, name in enumerate(names):
+        one: dict[str, Any] = {
+            "config_name": name,
+            "data_files": [{"split": "train", "path": f"{name}/train-*.{kind}"}],
+        }
+        if i == 0:  # the variants stand in the order combined, relabel, filter
+            one["default"] = True
+        one["description"] = _content(files / name)
+        configs.append(one)
+    return configs
+
+
+def _configs(ours: list[Any], existing: dict[str, Any]) -> list[Any]:
+    """Ours, then those of a person under other names (one default is enough)."""
+    names = {*VARIANTS, "evidence"}
+    there = existing.get("configs") or []
+    theirs = [one for one in there if isinstance(one, dict) and one.get("config_name") not in names]
+    if any(one.get("default") for one in ours if isinstance(one, dict)):
+        theirs = [{key: value for key, value in one.items() if key != "default"} for one in theirs]
+    return [*ours, *theirs]
 
 
 def _content(folder: Path) -> str:
@@ -93,97 +194,7 @@ def _content(folder: Path) -> str:
     return f"content {digest.hexdigest()[:16]}"
 
 
-def _yaml_head(document: dict[str, Any], existing: dict[str, Any], files: Path) -> dict[str, Any]:
-    kind = document["file_type"]
-    configs: list[dict[str, Any]] = []
-    for i, variant in enumerate(document["variants"]):
-        one: dict[str, Any] = {
-            "config_name": variant,
-            "data_files": [{"split": "train", "path": f"{variant}/train-*.{kind}"}],
-        }
-        if i == 0:  # the variants stand in the order combined, relabel, filter
-            one["default"] = True
-        configs.append(one)
-    if (
-        kind == "parquet"
-    ):  # `datasets` reads all configurations of a folder by one builder: none for parquet beside jsonl
-        files_of = [{"split": "train", "path": "evidence/train-*.parquet"}]
-        configs.append({"config_name": "evidence", "data_files": files_of})
-    for one in configs:
-        one["description"] = _content(files / one["config_name"])
-    ours = {"combined", "relabel", "filter", "evidence"}
-    theirs = [
-        item for item in existing.get("configs") or [] if isinstance(item, dict) and item.get("config_name") not in ours
-    ]
-    tags = list(dict.fromkeys([*(existing.get("tags") or []), "arhn-hf", "hard-negatives"]))
-    head: dict[str, Any] = {"task_categories": existing.get("task_categories") or ["text-retrieval"], "tags": tags}
-    return {**head, "configs": [*configs, *theirs]}
-
-
-def _section(document: dict[str, Any], summary: Summary) -> str:
-    results = document["results"]
-    judges = document["judges"]
-    by_reader = all(about["kind"] == "reader" for about in judges.values())
-    names = ", ".join(_judge(one) for one in judges.values())
-    judged_by = (
-        "**No LLM judged this dataset**: the small embedded reader of arhn-hf did, which is meant for trials and as a first pass."
-        if by_reader
-        else f"Judged by {names}."
-    )
-    folder_name = "path/to/this/folder"
-    loading = "\n".join(
-        [
-            "from datasets import load_dataset",
-            *(f'load_dataset("{folder_name}", "{v}", split="train")' for v in document["variants"]),
-        ]
-    )
-    if document["file_type"] == "parquet":
-        loading += f'\nload_dataset("{folder_name}", "evidence", split="train")'
-    else:
-        loading += f'\nload_dataset("parquet", data_files="{folder_name}/evidence/*.parquet", split="train")'
-    source = document["source"]
-    template = Template((resource_folder("dataset_cards") / "card.md").read_text(encoding="utf-8"))
-    try:
-        return template.substitute(
-            title=f"{escaped(source['id'])}, refined", judged_by=judged_by, source=escaped(source["id"]), version=__version__,
-            loading=loading, table=_table(summary), relabel=results["per_10_negatives"]["relabel"],
-            filter=results["per_10_negatives"]["filter"], failed=results["failures"]["count"],
-            meant=results["failures"]["of"], limit=results["failures"]["limit"], rules=_rules(document), run_id=document["run_id"],
-        ).rstrip()  # fmt: skip
-    except (KeyError, ValueError) as error:
-        raise ArhnError(f"the template names an unknown value ({error})", where="dataset_cards/card.md") from error
-
-
-def _judge(about: dict[str, Any]) -> str:
-    """A judge's model, and everything known that changes what it says (its prompts apart)."""
-    said = [f"{name} {escaped(_plain(about[key]))}" for key, name in _SAID.items() if key in about]
-    said += ["thinking on"] if about.get("thinking") else []
-    return f"{escaped(about['model'])} ({', '.join(said)})"
-
-
-def _plain(value: Any) -> Any:
-    """`{"temperature": 0.0}` as `temperature 0.0`, nothing as `none`."""
-    if isinstance(value, dict):
-        return " ".join(f"{key} {one}" for key, one in value.items()) or "the server's own"
-    return "none" if value is None else value
-
-
-def _table(summary: Summary) -> str:
-    lines = [
-        "| subset | positives | negatives | relabeled | filtered | duplicates | undecided | kept | skipped |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for one in summary.before_after():
-        keys = ("positives", "negatives", "relabel", "filter", "duplicate", "undecided", "keep", "skipped")
-        cells = " | ".join(f"{one[key]:,}" for key in keys)
-        lines.append(f"| {escaped(one['subset'] or '(all)')} | {cells} |")
-    return "\n".join(lines)
-
-
-def _rules(document: dict[str, Any]) -> str:
-    lines = [f"- `{name}`: {escaped(value)}" for name, value in document["rules"].items()]
-    for subset, about in document["criteria"].items():
-        extra = ", filter only" if about["filter_only"] else ""
-        extra += ", left untouched" if about["untouched"] else ""
-        lines.append(f"- subset {escaped(subset or '(all)')}: {about['criterion']}{extra}")
-    return "\n".join(lines)
+def _section(document: dict[str, Any], summary: Summary, template: str | None) -> str:
+    values = blocks(document, summary, PLACE)
+    values.update(title=f"{escaped(document['source']['id'])}, refined", version=__version__)
+    return card_template(template).substitute(values).replace(BEGIN, "").replace(END, "").rstrip()

@@ -23,7 +23,7 @@ from arhn_hf.records import VARIANTS, ArhnError, UsageError, file_error
 
 SHARD_BYTES = 500_000_000  # Arrow bytes a shard, as `push_to_hub` has it
 _ROW_GROUP_BYTES = 32_000_000
-OURS = (*VARIANTS, "evidence", "arhn.json")
+OURS = (*VARIANTS, "evidence", "negatives.svg", "arhn.json")
 
 
 class OutputFolder:
@@ -69,15 +69,8 @@ class OutputFolder:
         self._lock.release()
 
     def state(self) -> dict[str, Any]:
-        """What the last run here said of itself: `settings`, `status` (`running`, `finished`), `source_path`; empty if none."""
-        text = _read_text(self.memory / "state.json")
-        if text is None:
-            return {}
-        try:
-            loaded = json.loads(text)
-        except ValueError:
-            return {}
-        return loaded if isinstance(loaded, dict) else {}
+        """See `folder_state`."""
+        return folder_state(self.path)
 
     def remember(self, **state: Any) -> None:
         """Replace the state."""
@@ -101,8 +94,9 @@ class OutputFolder:
             part.rename(folder / f"train-{number:05d}-of-{len(parts):05d}.{file_type}")
         return rows
 
-    def publish(self, card: str, lineage: dict[str, Any]) -> None:
-        """Move everything written aside into place; `arhn.json` leaves first and comes back last."""
+    def publish(self, card: str, lineage: dict[str, Any], texts: dict[str, str]) -> None:
+        """Move everything written aside into place, `texts` (name → content) too; `arhn.json` leaves first and comes
+        back last."""
         for file in self._aside.rglob("train-*"):  # on disk before arhn.json says that it is
             with file.open("rb") as written:
                 os.fsync(written.fileno())
@@ -112,8 +106,22 @@ class OutputFolder:
                 _remove(self.path / name)
                 if (self._aside / name).exists():
                     (self._aside / name).rename(self.path / name)
+        for name, text in texts.items():
+            _replace_text(self.path / name, text)
         _replace_text(self.path / "README.md", card)
         _replace_text(self.path / "arhn.json", json.dumps(lineage, indent=2, ensure_ascii=False) + "\n")
+
+
+def folder_state(path: Path) -> dict[str, Any]:
+    """What the last run in a folder said of itself: `settings`, `status` (`running`, `finished`), `source_path`; empty if none."""
+    text = _read_text(path / ".arhn" / "state.json")
+    if text is None:
+        return {}
+    try:
+        loaded = json.loads(text)
+    except ValueError:
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
 
 
 def refuse_foreign(path: Path) -> None:

@@ -16,7 +16,9 @@ from arhn_hf.config import gate_names
 from arhn_hf.inputs import Inputs
 from arhn_hf.monitor import Counts, Monitor
 from arhn_hf.publishing.card import render_card
+from arhn_hf.publishing.card_blocks import PICTURE
 from arhn_hf.publishing.folder import OutputFolder
+from arhn_hf.publishing.picture import render_picture
 from arhn_hf.publishing.shaping import Shape
 from arhn_hf.publishing.summary import Summary, gates
 from arhn_hf.report_head import head
@@ -80,8 +82,14 @@ def finish(
         },
         "gates": tested, "push": None, "seconds": round(seconds, 3),
     }  # fmt: skip
-    card = render_card(document, summary, folder.path)
-    folder.publish(card, document)
+    card = render_card(
+        document, summary, folder.path, source_card=inputs.source.card, license=config.license,
+        template=config.card_template,
+    )  # fmt: skip
+    picture = render_picture(
+        summary.before_after(), title=f"{document['source']['id']}: what became of the hard negatives"
+    )
+    folder.publish(card, document, {PICTURE: picture})
     folder.remember(**{**folder.state(), "status": "finished"})
     monitor.record("finished", exit_code=report["exit_code"])
     report["histogram"] = {name: one["negatives_left"] for name, one in variants.items()}

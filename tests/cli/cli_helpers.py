@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from scripted import ScriptedEngine, scripted_judge, scripted_reply
 
-from arhn_hf import pipeline
+from arhn_hf import pipeline, pushing
 from arhn_hf.config import RunConfig
 from arhn_hf.monitor import Monitor
 
@@ -100,11 +100,11 @@ def use_reply(monkeypatch: pytest.MonkeyPatch, reply: Any = scripted_reply) -> A
     """Make `arhn-hf refine` ask scripted engines that reply so, a new one for every run."""
     original, asked = pipeline.run_refine, Asked()
 
-    def run(config: RunConfig, monitor: Monitor) -> pipeline.RefineResult:
+    def run(config: RunConfig, monitor: Monitor, factory: Any) -> pipeline.RefineResult:
         asked.engines.append(ScriptedEngine(reply))
         return original(config, monitor, scripted_judge(asked.engines[-1]))
 
-    monkeypatch.setattr(pipeline, "run_refine", run)
+    monkeypatch.setattr(pushing, "run_refine", run)
     return asked
 
 

@@ -13,7 +13,7 @@ import pytest
 from cli_helpers import Asked, use_reply
 from scripted import ScriptedEngine, scripted_judge
 
-from arhn_hf import pipeline
+from arhn_hf import pipeline, pushing
 from arhn_hf.config import RunConfig
 from arhn_hf.monitor import Monitor
 
@@ -67,6 +67,6 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> Callable[[], RunConfig]:
         seen.append(config)
         return pipeline.RefineResult(Path(config.output), "0", Report())
 
-    monkeypatch.setattr(pipeline, "run_refine", stop)
+    monkeypatch.setattr(pushing, "refine_and_push", stop)
     monkeypatch.setattr("arhn_hf.cli.summary.refine_summary", lambda report: [])
     return lambda: seen[-1]

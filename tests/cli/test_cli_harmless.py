@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,7 +12,7 @@ from cli_helpers import Asked, cli, six_rows, write_jsonl
 from datasets import load_dataset
 
 from arhn_hf.cli.output import harmless
-from arhn_hf.publishing.card import BEGIN, END, split_card
+from arhn_hf.publishing.card_text import BEGIN, END, read_head, split_card
 
 RAW = ("\x1b", "\x07", "\x08", "\x9b", "\x9d", "\u202e", "\u2066", "\u200f", "\ufeff", "\x00", "\r")
 NASTY = {
@@ -26,6 +27,12 @@ NASTY = {
     "template": "$title ${loading} $$ $(rm -rf) {0} {{x}}",
     "marker": f"{END} {BEGIN}",
 }
+
+
+def parts(card: str) -> tuple[dict[str, Any], str]:
+    """A card's YAML as values, and its text."""
+    head, body = split_card(card)
+    return read_head(head), body.lstrip("\n")
 
 
 def nasty_source(path: Path) -> Path:
@@ -80,18 +87,21 @@ def test_errors_and_progress_of_nasty_subsets_are_harmless(scripted: Asked, tmp_
 def test_the_card_is_not_broken(nasty: tuple[Path, str, str]) -> None:
     folder = nasty[0]
     text = (folder / "README.md").read_text(encoding="utf-8")
-    head, body = split_card(text)
+    head, body = parts(text)
     assert [one["config_name"] for one in head["configs"]] == ["combined", "relabel", "filter", "evidence"]
     assert head["configs"][0]["default"] is True
     assert yaml.safe_load(text.split("---\n")[1]) == head
     assert body.count(BEGIN) == body.count(END) == 1
-    outside_code = re.sub(r"```python\n.*?```", "", body.replace(BEGIN, "").replace(END, ""), flags=re.DOTALL)
+    outside_code = re.sub(r"```\w+\n.*?```", "", body.replace(BEGIN, "").replace(END, ""), flags=re.DOTALL)
     assert not re.search(r"<(script|img|b|i)\b", outside_code)
     assert "](http://e)" not in outside_code
     assert not any(raw in body for raw in RAW)
-    table = [line for line in body.splitlines() if line.startswith("| ")]
-    assert len(table) == 1 + 1 + len(NASTY)
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {10}
+    tables = [block.splitlines() for block in body.split("\n\n") if block.startswith("| ")]
+    subsets, criteria = (next(t for t in tables if t[0].startswith(f"| subset | {name}")) for name in ("pos", "crit"))
+    assert len(subsets) == 2 + len(NASTY) + 1, "head, rule, subsets, all"
+    assert len(criteria) == 2 + len(NASTY)
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1, table
     assert "\\$title" in body
     plain = folder.rename(
         folder.parent / "plain $title <b> | `c` \u202e\x1b[31m"
@@ -104,7 +114,7 @@ def test_a_second_run_keeps_what_a_person_wrote(scripted: Asked, tmp_path: Path)
     source, out = write_jsonl(tmp_path / "s.jsonl", six_rows()), tmp_path / "out"
     assert cli("refine", source, "--output", out).code == 0
     card = out / "README.md"
-    head, body = split_card(card.read_text(encoding="utf-8"))
+    head, body = parts(card.read_text(encoding="utf-8"))
     theirs = {"config_name": "extra", "data_files": "extra/*.parquet"}
     head = {
         "license": "cc-by-4.0",
@@ -118,7 +128,7 @@ def test_a_second_run_keeps_what_a_person_wrote(scripted: Asked, tmp_path: Path)
     card.write_text(f"---\n{yaml.safe_dump(head, allow_unicode=True, sort_keys=False)}---\n{written}", encoding="utf-8")
     (out / "notes.txt").write_text("kept")
     assert cli("refine", source, "--output", out, "--variants", "filter,combined", "--max-new-positives", 1).code == 0
-    again, text = split_card(card.read_text(encoding="utf-8"))
+    again, text = parts(card.read_text(encoding="utf-8"))
     assert (again["license"], again["pretty_name"], again["extra_gated_fields"]) == (
         "cc-by-4.0",
         "Mine: “all” of it",
@@ -157,7 +167,7 @@ def test_odd_cards_keep_their_text(text: str, scripted: Asked, tmp_path: Path) -
     (out / "README.md").write_text(text)
     for _ in range(2):
         assert cli("refine", source, "--output", out).code == 0
-    head, body = split_card((out / "README.md").read_text())
+    head, body = parts((out / "README.md").read_text())
     assert len(head["configs"]) == 4
     for word in ("no markers at all", "turned round", "never closed", "body"):
         assert (word in text) == (word in body)

@@ -96,7 +96,7 @@ def test_quiet_says_nothing(scripted: object, tmp_path: Path) -> None:
     bad = cli("check", tmp_path / "absent", "--quiet")
     assert bad.code == 2
     assert (
-        bad.error == f"Error: DIRECTORY: Directory '{tmp_path / 'absent'}' does not exist. Try 'arhn-hf check --help'"
+        bad.error == f"Error: {tmp_path / 'absent'}: no such folder. Name a folder, or a Hub dataset (namespace/name)"
     )
 
 
@@ -212,7 +212,7 @@ def test_show_object(refined: Path) -> None:
             None,
         ),
         (["plan", "/nowhere.jsonl", "--json"], "plan", 2, "no such file or folder", "/nowhere.jsonl", None),
-        (["check", "/nowhere", "--json"], "check", 2, "does not exist", "DIRECTORY", "check --help"),
+        (["check", "/nowhere", "--json"], "check", 2, "no such folder", "/nowhere", "Name a folder"),
         (["derive", "/", "--json"], "derive", 2, "Missing option '--output'", None, "derive --help"),
         (["show", "/", "--json", "--limit", "0"], "show", 2, "not in the range", "--limit", "show --help"),
         (["completion", "tcsh", "--json"], "completion", 2, "No such option", None, "completion --help"),

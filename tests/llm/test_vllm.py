@@ -116,7 +116,7 @@ def test_a_request_that_is_too_long_is_marked_and_the_engine_goes_on(engine: Any
         return Request("answer", {"messages": messages, "schema": {"type": "object"}, "max_tokens": 8})
 
     assert not engine.fits(request(9000))
-    assert engine.submit(request(9000)).result(60).finish_reason == "error"
+    assert engine.submit(request(9000)).result(60).finish_reason == "too_long"
     assert engine.submit(request(3)).result(60).finish_reason in ("stop", "length")
 
 

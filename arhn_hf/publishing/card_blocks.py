@@ -1,0 +1,232 @@
+"""The parts of the card's generated section, each a Markdown block made from the lineage and the counts of one run.
+
+Data and prompts are untrusted text: in prose they are escaped, in code blocks the fence is longer than any in the text.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import unicodedata
+from dataclasses import fields
+from typing import Any
+
+from arhn_hf.criteria import Criteria
+from arhn_hf.publishing.summary import Summary
+from arhn_hf.rules import Rules, option_name
+
+PICTURE = "negatives.svg"
+_SAID = {
+    "revision": "revision", "vllm": "vLLM", "dtype": "dtype", "quantization": "quantisation", "template": "chat template",
+    "sampling": "sampling",
+}  # fmt: skip
+_COUNTS = ("positives", "negatives", "relabel", "filter", "duplicate", "undecided", "keep", "skipped")
+_RANKING = {"candidates": "answered", "input": "passage", "window_size": 20, "window_positives": 5}  # defaults
+
+
+def blocks(document: dict[str, Any], summary: Summary, place: str) -> dict[str, Any]:
+    """Name → Markdown for the card's template; `place` is what `load_dataset` is called with."""
+    results, source = document["results"], document["source"]
+    failures = results["failures"]
+    return {
+        "judged_by": judged_by(document["judges"]), "source": source_name(source), "picture": f"![What became of the hard negatives]({PICTURE})",
+        "loading": loading(document, place), "table": table(summary), "histogram": histogram(results),
+        "relabel": results["per_10_negatives"]["relabel"], "filter": results["per_10_negatives"]["filter"],
+        "failed": failures["count"], "meant": failures["of"], "limit": failures["limit"], "failures": failures_in_words(failures),
+        "variants": variants(results), "criteria": criteria(document["criteria"]), "gates": gates(results["gates"]),
+        "rules": rules(document), "prompts": prompts(document["judges"]), "command": code(command(document), "sh"),
+        "run_id": document["run_id"], "fingerprint": source["fingerprint"],
+    }  # fmt: skip
+
+
+def escaped(value: Any) -> str:
+    """Data as plain text in Markdown: no markup, HTML, table cells or control characters of its own, on one line."""
+    text = " ".join(str(value).split())
+    text = "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c != "\u200d" else c for c in text)
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", text)
+
+
+def code(text: str, language: str = "text") -> str:
+    """A code block whose fence the text cannot close, without control characters."""
+    clean = "".join(c if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "\ufffd" for c in text)
+    longest = max((len(run) for run in re.findall(r"`+", clean)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{clean.rstrip()}\n{fence}"
+
+
+def judged_by(judges: dict[str, Any]) -> str:
+    """What judged, in the card's first lines; that no LLM did is said plainly."""
+    if all(about["kind"] == "reader" for about in judges.values()):
+        return (
+            "**No LLM judged this dataset**: the small embedded reader of arhn-hf did, which is meant for trials and as a "
+            "first pass."
+        )
+    return f"Judged by {', '.join(_judge(one) for one in judges.values())}."
+
+
+def _judge(about: dict[str, Any]) -> str:
+    """A judge's model, and everything known that changes what it says (its prompts apart)."""
+    said = [f"{name} {escaped(_plain(about[key]))}" for key, name in _SAID.items() if key in about]
+    said += ["thinking on"] if about.get("thinking") else []
+    return f"{escaped(about['model'])} ({', '.join(said)})"
+
+
+def _plain(value: Any) -> Any:
+    """`{"temperature": 0.0}` as `temperature 0.0`, nothing as `none`."""
+    if isinstance(value, dict):
+        return " ".join(f"{key} {one}" for key, one in value.items()) or "the server's own"
+    return "none" if value is None else value
+
+
+def source_name(source: dict[str, Any]) -> str:
+    """The source, with a link and its commit where it is on the Hub."""
+    name = escaped(source["id"])
+    if source["kind"] != "hub":
+        return f"the local dataset {name} (split {escaped(source['split'])})"
+    link = f"[{name}](https://huggingface.co/datasets/{source['id']}/tree/{source['revision']})"
+    part = f", configuration {escaped(source['name'])}" if source["name"] else ""
+    return f"{link} (split {escaped(source['split'])}{part}, revision `{source['revision'][:12]}`)"
+
+
+def loading(document: dict[str, Any], place: str) -> str:
+    """The lines that load every variant and the evidence."""
+    lines = ["from datasets import load_dataset", ""]
+    lines += [f'load_dataset("{place}", "{name}", split="train")' for name in document["variants"]]
+    if document["file_type"] == "parquet":
+        lines.append(f'load_dataset("{place}", "evidence", split="train")')
+    else:
+        lines.append(f'load_dataset("parquet", data_files="{place}/evidence/*.parquet", split="train")')
+    return "\n".join(lines)
+
+
+def table(summary: Summary) -> str:
+    """Before and after, per subset."""
+    lines = [
+        "| subset | positives | negatives | relabeled | filtered | duplicates | undecided | kept | skipped |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    rows = summary.before_after()
+    for one in rows:
+        cells = " | ".join(f"{one[key]:,}" for key in _COUNTS)
+        lines.append(f"| {escaped(one['subset'] or '(all)')} | {cells} |")
+    if len(rows) > 1:
+        cells = " | ".join(f"**{sum(one[key] for one in rows):,}**" for key in _COUNTS)
+        lines.append(f"| **all** | {cells} |")
+    return "\n".join(lines)
+
+
+def variants(results: dict[str, Any]) -> str:
+    """Rows and passages of each variant."""
+    lines = [
+        "| variant | rows | changed | dropped | positives | negatives |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, one in results["variants"].items():
+        keys = ("rows", "rows_changed", "rows_dropped", "positives", "negatives")
+        lines.append(f"| `{name}` | {' | '.join(f'{one[key]:,}' for key in keys)} |")
+    return "\n".join(lines)
+
+
+def histogram(results: dict[str, Any]) -> str:
+    """How many rows keep how many negatives, per variant."""
+    found = {name: one["negatives_left"] for name, one in results["variants"].items()}
+    numbers = sorted({int(number) for left in found.values() for number in left})
+    lines = [
+        f"| negatives left | {' | '.join(f'rows of `{name}`' for name in found)} |",
+        f"| ---: |{' ---: |' * len(found)}",
+    ]
+    lines += [f"| {n} | {' | '.join(f'{left.get(str(n), 0):,}' for left in found.values())} |" for n in numbers]
+    return "\n".join(lines)
+
+
+def failures_in_words(failures: dict[str, Any]) -> str:
+    """Failed judgements by status, or that there were none."""
+    parts = [f"{count:,} {escaped(name.replace('_', ' '))}" for name, count in failures["by_status"].items()]
+    return f"Undecided negatives: {', '.join(parts)}." if parts else "No negative is undecided."
+
+
+def criteria(found: dict[str, Any]) -> str:
+    """What made a passage of each subset relevant, and how many of its positives hold an answer."""
+    lines = ["| subset | criterion | only filtered | positives with an answer |", "| --- | --- | --- | ---: |"]
+    for subset, about in found.items():
+        share = "" if about["answerable"] is None else f"{about['answerable']:.0%}"
+        share += " (left untouched)" if about["untouched"] else ""
+        only = "yes" if about["filter_only"] else "no"
+        lines.append(f"| {escaped(subset or '(all)')} | {about['criterion']} | {only} | {share} |")
+    return "\n".join(lines)
+
+
+def gates(tested: list[dict[str, Any]]) -> str:
+    """Every gate with its limit and value."""
+    lines = ["| gate | limit | value | |", "| --- | ---: | ---: | --- |"]
+    lines += [
+        f"| `{gate['name']}` | {gate['limit']:g} | {gate['value']:.4g} | {'held' if gate['ok'] else '**failed**'} |"
+        for gate in tested
+    ]
+    return "\n".join(lines)
+
+
+def rules(document: dict[str, Any]) -> str:
+    """Every rule's value."""
+    ranking = {f"ranking {key.replace('_', ' ')}": value for key, value in document["ranking"].items()}
+    return "\n".join(
+        [
+            *(f"- `{name}`: {escaped(value)}" for name, value in document["rules"].items()),
+            *(f"- {name}: {escaped(value)}" for name, value in ranking.items()),
+        ]
+    )
+
+
+def prompts(judges: dict[str, Any]) -> str:
+    """The prompts, word for word."""
+    parts = []
+    for about in judges.values():
+        for name, text in (about.get("prompts") or {}).items():
+            parts.append(f"`{name}`\n\n{code(text)}")
+    return "\n\n".join(parts) or "The embedded reader has none."
+
+
+def command(document: dict[str, Any]) -> str:
+    """The command that makes the same decisions again; local paths are known by their last component only."""
+    source, form = document["source"], document["format"]
+    words = ["arhn-hf", "refine", str(source["id"])]
+    pairs: list[tuple[str, Any]] = [
+        ("revision", source["revision"]), ("name", source["name"]),
+        ("split", None if source["split"] == "train" else source["split"]),
+        ("sample", document["sample"] and document["sample"]["n"]), ("to", form["to"]),
+        ("negatives", form["negatives"] if form["to"] else None),
+        ("variants", None if len(document["variants"]) == 3 else ",".join(document["variants"])),
+    ]  # fmt: skip
+    for about in document["judges"].values():
+        if about["kind"] != "reader":
+            revision = about["revision"]
+            named = None if revision == "unverified" or str(revision).startswith("sha256:") else revision
+            pairs += [("judge", about["kind"]), ("model", about["model"]), ("model_revision", named)]
+            pairs += [("thinking", True)] if about.get("thinking") else []
+            pairs += [("base_url", "URL")] if about["kind"] == "server" else []
+    by_reader = all(about["kind"] == "reader" for about in document["judges"].values())
+    for item in fields(Rules):
+        value = document["rules"][item.name]
+        settled = item.name == "short_rows" or (item.name == "orders" and by_reader)
+        if value != item.default and not settled:
+            pairs.append(
+                (item.name if value is not False else f"no_{item.name}", value if value is not False else True)
+            )
+    pairs += [
+        (key if key.startswith("window") else f"rank_{key}", value)
+        for key, value in document["ranking"].items()
+        if value != _RANKING.get(key)
+    ]
+    usual = Criteria()
+    for subset, about in document["criteria"].items():
+        if about["criterion"] != usual.criterion(subset):
+            pairs.append(("criterion", f"{subset}={about['criterion']}"))
+        if about["filter_only"] and not usual.only_filters(subset):
+            pairs.append(("filter_only", subset))
+    for name, value in pairs:
+        if value is True:
+            words.append(option_name(name))
+        elif value is not None:
+            words += [option_name(name), str(value)]
+    return " ".join(shlex.quote(" ".join(word.split())) for word in [*words, "--output", "refined"])

@@ -1,0 +1,118 @@
+"""Publish a finished folder: look at the repository, prove the folder, then one commit. `refine --push` is the two in one.
+
+The repository is looked at before anything is judged, so that a wrong id, a missing token or somebody else's data costs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+
+from arhn_hf.checks import check
+from arhn_hf.config import RunConfig
+from arhn_hf.judges.opening import open_judge
+from arhn_hf.monitor import Monitor, run_in_thread
+from arhn_hf.pipeline import JudgeFactory, RefineResult, run_refine
+from arhn_hf.publishing.folder import folder_state, read_lineage
+from arhn_hf.publishing.hub import Publisher, PushResult
+from arhn_hf.publishing.hub_target import PushOptions, Target
+from arhn_hf.records import ArhnError, GateError, UsageError
+
+
+def refine(
+    source: str, *, monitor: Monitor | None = None, judge: JudgeFactory | str = "reader", **options: Any
+) -> RefineResult:
+    """Refine a dataset; the options are those of `arhn-hf refine` (dashes become underscores), `push` among them.
+
+    Returns a `RefineResult`; a failed gate has `exit_code` 3 and the folder is written all the same. Raises `UsageError` (nothing
+    was spent) or `ArhnError` (the work failed; what was judged is kept, and the same call goes on).
+    """
+    if isinstance(judge, str):
+        options["judge"] = judge
+    config = RunConfig.from_mapping({"source": source, **options})
+    return refine_and_push(config, monitor or Monitor(), open_judge if isinstance(judge, str) else judge)
+
+
+def push(
+    directory: str | Path,
+    repo_id: str,
+    *,
+    monitor: Monitor | None = None,
+    source: str | None = None,
+    corpus: str | None = None,
+    api: HfApi | None = None,
+    **options: Any,
+) -> PushResult:
+    """Publish a folder that `refine` or `derive` wrote, as one commit, after proving it (`arhn-hf check`).
+
+    `options` are those of `PushOptions`; `source` and `corpus` say where the source is now, if it moved; `api` is the client to use.
+    Returns a `PushResult`. Raises `UsageError` (nothing was sent), `GateError` (the folder's promises or gates fail) or `ArhnError`
+    (the Hub failed: the repository is as it was, and the same call goes on).
+    """
+    monitor = monitor or Monitor()
+    folder = Path(directory)
+    publisher = Publisher(push_options(options), api=api, say=monitor.begin)
+    lineage = read_lineage(folder)
+    if folder_state(folder).get("status") == "running":
+        raise UsageError(
+            "holds an unfinished run", where=str(directory), hint="Run the same `arhn-hf refine` command again first"
+        )
+    target = run_in_thread(lambda: publisher.look(repo_id), monitor)
+    report = check(folder, monitor=monitor, source=source, corpus=corpus)
+    if report["exit_code"]:
+        raise GateError(_first_failure(report), where=str(directory), hint="See `arhn-hf check`; nothing was published")
+    return run_in_thread(lambda: publisher.push(folder, target, lineage), monitor)
+
+
+def push_options(values: dict[str, Any]) -> PushOptions:
+    """`PushOptions` from keyword options. Raises `UsageError` for an unknown one."""
+    known = {item.name for item in fields(PushOptions)}
+    if unknown := sorted(set(values) - known):
+        raise UsageError(f"unknown option {unknown[0]!r}", hint=f"Known: {', '.join(sorted(known))}")
+    return PushOptions(**values)
+
+
+def refine_and_push(
+    config: RunConfig, monitor: Monitor, factory: JudgeFactory = open_judge, *, api: HfApi | None = None
+) -> RefineResult:
+    """`run_refine`, and then `push` if the configuration names a repository; a failed gate pushes nothing.
+
+    Raises what the two raise. When only the push failed, its error says how to go on without judging again.
+    """
+    if config.push is None:
+        return run_refine(config, monitor, factory)
+    repo_id = config.push
+    options = PushOptions(
+        private=config.private, create_pr=config.create_pr, revision=config.push_revision, tag=config.tag,
+        commit_message=config.commit_message, license=config.license, into_existing=config.into_existing,
+    )  # fmt: skip
+    publisher = Publisher(options, api=api, say=monitor.begin)
+
+    def look() -> Target:
+        return publisher.look(repo_id)
+
+    run_in_thread(look, monitor)
+    result = run_refine(config, monitor, factory)
+    if result.exit_code:
+        monitor.notice("A gate failed: nothing was pushed.")
+        return result
+    try:
+        done = push(result.output, repo_id, monitor=monitor, api=api, **vars(options))
+    except ArhnError as error:
+        error.hint = (
+            f"{error.hint or 'The folder is written'}. `arhn-hf push {result.output} {repo_id}` does just this part"
+        )
+        raise
+    return replace(result, report={**result.report, "push": done.report()}, push=done)
+
+
+def _first_failure(report: dict[str, Any]) -> str:
+    for promise in report["promises"]:
+        if promise["ok"] is False:
+            example = f": {promise['examples'][0]}" if promise["examples"] else ""
+            return f"a promise does not hold ({promise['name'].replace('_', ' ')}{example})"
+    gate = next(gate for gate in report["gates"] if not gate["ok"])
+    return f"a gate failed ({gate['name']} is {gate['value']:.4g}, limit {gate['limit']:.4g})"
