@@ -5,7 +5,7 @@ The repository is looked at before anything is judged, so that a wrong id, a mis
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,21 +40,31 @@ def push(
     directory: str | Path,
     repo_id: str,
     *,
-    monitor: Monitor | None = None,
+    private: bool = False,
+    create_pr: bool = False,
+    revision: str | None = None,
+    tag: str | None = None,
+    commit_message: str | None = None,
+    license: str | None = None,
+    into_existing: bool = False,
     source: str | None = None,
     corpus: str | None = None,
+    monitor: Monitor | None = None,
     api: HfApi | None = None,
-    **options: Any,
 ) -> PushResult:
     """Publish a folder that `refine` or `derive` wrote, as one commit, after proving it (`arhn-hf check`).
 
-    `options` are those of `PushOptions`; `source` and `corpus` say where the source is now, if it moved; `api` is the client to use.
-    Returns a `PushResult`. Raises `UsageError` (nothing was sent), `GateError` (the folder's promises or gates fail) or `ArhnError`
-    (the Hub failed: the repository is as it was, and the same call goes on).
+    The options are those of `arhn-hf push`; `source` and `corpus` say where the source is now, if it moved; `api` is the client to
+    use (its token, its endpoint). Returns a `PushResult`. Raises `UsageError` (nothing was sent), `GateError` (the folder's promises
+    or gates fail) or `ArhnError` (the Hub failed: the repository is as it was, and the same call goes on).
     """
+    options = PushOptions(
+        private=private, create_pr=create_pr, revision=revision, tag=tag, commit_message=commit_message, license=license,
+        into_existing=into_existing,
+    )  # fmt: skip
     monitor = monitor or Monitor()
     folder = Path(directory)
-    publisher = Publisher(push_options(options), api=api, say=monitor.begin)
+    publisher = Publisher(options, api=api, say=monitor.begin)
     lineage = read_lineage(folder)
     if folder_state(folder).get("status") == "running":
         raise UsageError(
@@ -65,14 +75,6 @@ def push(
     if report["exit_code"]:
         raise GateError(_first_failure(report), where=str(directory), hint="See `arhn-hf check`; nothing was published")
     return run_in_thread(lambda: publisher.push(folder, target, lineage), monitor)
-
-
-def push_options(values: dict[str, Any]) -> PushOptions:
-    """`PushOptions` from keyword options. Raises `UsageError` for an unknown one."""
-    known = {item.name for item in fields(PushOptions)}
-    if unknown := sorted(set(values) - known):
-        raise UsageError(f"unknown option {unknown[0]!r}", hint=f"Known: {', '.join(sorted(known))}")
-    return PushOptions(**values)
 
 
 def refine_and_push(
