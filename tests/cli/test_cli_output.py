@@ -79,6 +79,9 @@ def test_refine_prints_its_summary_to_stdout_and_progress_to_stderr(
     assert re.search(r"^[a-z ]+: .*66 rows", done.err, re.MULTILINE), "which short stages are seen is a matter of time"
     assert "Subset 'facts' is left untouched" in done.err
     assert "What became" not in done.err
+    per_row = re.search(r"Tokens per row: (\d+) of prompts computed, 0 from the prefix cache,\s+(\d+) generated", done.out)
+    assert per_row is not None
+    assert int(per_row[1]) == pytest.approx(5 * int(per_row[2]), abs=3), "ten and two tokens a request"
     for subset in ("claims", "definitions", "facts", "howto", "numbers", "yesno"):
         assert subset in done.out
 
