@@ -138,9 +138,11 @@ class VLLMEngine(Engine):
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
+        # The marks around a thought may be special tokens: left out of the text, they would leave the thought in it.
         return SamplingParams(
             **self._sampling, max_tokens=int(request.payload["max_tokens"]), output_kind=RequestOutputKind.FINAL_ONLY,
             structured_outputs=StructuredOutputsParams(json=request.payload["schema"], disable_any_whitespace=True),
+            skip_special_tokens=not self._thinking,
         )  # fmt: skip
 
 
