@@ -20,7 +20,7 @@ FLOORS = [
     {"pipeline"},
     {"stored"},
     {"probing"},
-    {"deriving", "checks", "planning", "showing", "trying"},
+    {"deriving", "checks", "planning", "showing", "trying", "auditing"},
     {"pushing"},
     {"cli"},
 ]

@@ -1,0 +1,1 @@
+"""Audits: a judge measured against human labels."""
