@@ -81,9 +81,11 @@ class VLLMEngine(Engine):
 
     async def _start(self, arguments: dict[str, Any]) -> Any:
         from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        # The limits of `vllm.LLM` (1,024 sequences on an H100), not the far lower ones of an engine without a context.
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS)
 
     def submit(self, request: Request) -> Future[Response]:
         """See `Engine.submit`. The payload holds `messages`, `schema` and `max_tokens`."""
