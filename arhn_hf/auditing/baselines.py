@@ -1,0 +1,95 @@
+"""What needs no LLM, on the same candidates: a judge that does not beat these is not worth its price.
+
+BM25 and bi-encoder ratios are how positive-aware mining drops false negatives (NV-Retriever; `mine_hard_negatives` of
+sentence-transformers); the bi-encoder is the embedded all-MiniLM-L6-v2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from arhn_hf.auditing.candidates import Audited, Candidate
+from arhn_hf.auditing.labels import RELEVANT
+from arhn_hf.auditing.measures import Floats
+from arhn_hf.records import Document
+
+PERC_POS, MARGIN_POS = 0.95, 0.05
+_K1, _B = 0.9, 0.4  # Anserini's defaults
+_WORD = re.compile(r"\w+")
+
+Embed = Callable[[str | None, str], Floats]
+"""Title and text → unit vectors, one a window."""
+
+
+def baselines(audited: Audited, embed: Embed) -> dict[str, tuple[Floats, Any]]:
+    """Name → (score per sure candidate, flags at the usual threshold or `None`)."""
+    sure = [one for one in audited.candidates if one.grade >= RELEVANT or one.grade <= 0]
+    words = bm25_ratio(audited, sure)
+    to_query, positive_to_query, to_positive = similarities(audited, sure, embed)
+    return {
+        "BM25, ratio to the positive": (words, None),
+        "cosine to the query": (to_query, None),
+        f"TopK-PercPos {PERC_POS}": (
+            to_query - positive_to_query, to_query >= positive_to_query - (1 - PERC_POS) * np.abs(positive_to_query)
+        ),
+        f"TopK-MarginPos {MARGIN_POS}": (to_query - positive_to_query, to_query >= positive_to_query - MARGIN_POS),
+        "cosine to the labelled positive": (to_positive, None),
+        "flag everything": (np.zeros(len(sure)), np.ones(len(sure), dtype=bool)),
+    }  # fmt: skip
+
+
+def similarities(audited: Audited, sure: list[Candidate], embed: Embed) -> tuple[Floats, Floats, Floats]:
+    """Cosines of each candidate with its query and with its nearest labelled positive, and the best positive's with the query."""
+    queries = [embed(None, text) for text in audited.queries]
+    positives = [[_embedded(one, embed) for one in many] for many in audited.positives]
+    best = [max((_nearest(one, queries[i]) for one in many), default=1.0) for i, many in enumerate(positives)]
+    to_query, positive, to_positive = [], [], []
+    for one in sure:
+        vectors = _embedded(one.document, embed)
+        to_query.append(_nearest(vectors, queries[one.query]))
+        positive.append(best[one.query])
+        to_positive.append(max((_nearest(vectors, other) for other in positives[one.query]), default=0.0))
+    return np.array(to_query), np.array(positive), np.array(to_positive)
+
+
+def bm25_ratio(audited: Audited, sure: list[Candidate]) -> Floats:
+    """BM25 of the candidate ÷ that of the query's best labelled positive; document frequencies over all these passages."""
+    texts = [_words(one.document) for one in sure]
+    positives = [[_words(one) for one in many] for many in audited.positives]
+    every = [*texts, *(text for many in positives for text in many)]
+    frequency: dict[str, int] = {}
+    for text in every:
+        for word in set(text):
+            frequency[word] = frequency.get(word, 0) + 1
+    mean = sum(map(len, every)) / max(1, len(every))
+
+    def score(query: list[str], text: list[str]) -> float:
+        total = 0.0
+        for word in set(query):
+            count = text.count(word)
+            idf = np.log(1 + (len(every) - frequency.get(word, 0) + 0.5) / (frequency.get(word, 0) + 0.5))
+            total += idf * count / (count + _K1 * (1 - _B + _B * len(text) / mean))
+        return float(total)
+
+    asked = [_WORD.findall(text.casefold()) for text in audited.queries]
+    best = [max((score(asked[i], text) for text in many), default=0.0) for i, many in enumerate(positives)]
+    return np.array(
+        [score(asked[one.query], text) / max(best[one.query], 1e-9) for one, text in zip(sure, texts, strict=True)]
+    )
+
+
+def _words(document: Document) -> list[str]:
+    return _WORD.findall(f"{document.title or ''} {document.text or ''}".casefold())
+
+
+def _embedded(document: Document, embed: Embed) -> Floats:
+    return embed(document.title, document.text or "")
+
+
+def _nearest(first: Floats, second: Floats) -> float:
+    """The largest cosine between any two windows."""
+    return float((np.atleast_2d(first) @ np.atleast_2d(second).T).max())

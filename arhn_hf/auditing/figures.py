@@ -1,0 +1,225 @@
+"""The figures of an audit: how well a judge's scores and decisions agree with labels, each with its interval.
+
+Intervals come from drawing queries anew (`measures.bootstrap`). Grade 1 is ambiguous: it is in no precision, recall or AUROC, and
+reported apart. Decisions are measured as made: `relabel`, `filter`, and `leaves` for either.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from arhn_hf.auditing.candidates import Audited, Candidate
+from arhn_hf.auditing.labels import RELEVANT
+from arhn_hf.auditing.measures import (
+    Bools,
+    Floats,
+    Ints,
+    area_under_risk_coverage,
+    auroc,
+    average_precision,
+    bootstrap,
+    clean_removed_at_recall,
+    clean_touched,
+    expected_calibration_error,
+    kappa,
+    paired_difference,
+    precision_recall,
+    reliability,
+    risk_coverage,
+)
+from arhn_hf.records import UsageError
+
+_ORDER = {"keep": 0.0, "filter": 1.0, "relabel": 2.0}  # a score for judges that give none
+
+
+@dataclass(frozen=True)
+class Table:
+    """Candidates as arrays, ambiguous ones apart: `scores, truth, clean, queries, actions` of the others, all of one length."""
+
+    scores: Floats
+    truth: Bools
+    clean: Bools
+    queries: Ints
+    actions: Any
+    as_good: Bools
+    ambiguous_actions: Any
+
+    @classmethod
+    def of(cls, candidates: list[Candidate]) -> Table:
+        """Raises `UsageError` if the labels are all of one class."""
+        sure = [one for one in candidates if one.grade >= RELEVANT or one.grade <= 0]
+        truth = np.array([one.grade >= RELEVANT for one in sure], dtype=bool)
+        if not sure or truth.all() or not truth.any():
+            kind = "no label" if not sure else "only relevant passages" if truth.all() else "no relevant passage"
+            raise UsageError(f"{kind} among the {len(candidates)} labelled negatives", hint="An audit needs both kinds")
+        return cls(
+            scores_of(sure), truth, ~truth, np.array([one.query for one in sure], dtype=np.int64),
+            np.array([one.action for one in sure]),
+            np.array([one.grade >= (RELEVANT if one.positive_grade is None else one.positive_grade) for one in sure], dtype=bool),
+            np.array([one.action for one in candidates if 0 < one.grade < RELEVANT]),
+        )  # fmt: skip
+
+
+def scores_of(candidates: list[Candidate]) -> Floats:
+    """The judge's scores; where it gives none, keep < filter < relabel."""
+    if all(one.score is not None for one in candidates):
+        return np.array([one.score for one in candidates], dtype=np.float64)
+    return np.array([_ORDER[one.action] for one in candidates], dtype=np.float64)
+
+
+def figures(audited: Audited, *, samples: int = 1000, seed: int = 42) -> dict[str, Any]:
+    """Everything an audit reports of the judge itself, as plain values for JSON. NaN becomes `None`."""
+    candidates = audited.candidates
+    table = Table.of(candidates)
+    interval = partial(_interval, samples=samples, seed=seed)
+    names = sorted({one.subset for one in candidates}, key=lambda name: (name is not None, name or ""))
+    ambiguous = len(table.ambiguous_actions)
+    left = int(np.sum(table.ambiguous_actions != "keep")) if ambiguous else 0
+    report: dict[str, Any] = {
+        "queries": len({one.query for one in candidates}), "candidates": len(candidates),
+        "relevant": int(table.truth.sum()), "clean": int(table.clean.sum()), "ambiguous": ambiguous,
+        "left_out": dict(sorted(audited.left_out.items())), "unlabelled": audited.unlabelled,
+        "scored_by": "score" if all(one.score is not None for one in candidates) else "decision",
+        "ranking": ranked(table.scores, table, interval), "decisions": decisions(table, interval),
+        "ambiguous_leaving": _share(left, ambiguous), "grades": by_grade(candidates), "kappa": _kappa(table, interval),
+        **_calibration(table),
+        "risk_coverage": _risk(table),
+    }  # fmt: skip
+    if len(names) > 1:
+        report["subsets"] = {name or "(none)": _subset(candidates, name, interval) for name in names}
+    return _plain(report)  # type: ignore[no-any-return]
+
+
+def ranked(scores: Floats, table: Table, interval: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """AUROC, average precision, and the share of clean negatives above the score that half of the relevant ones reach."""
+    arrays = (scores, table.truth)
+    removed = lambda s, t, c: clean_removed_at_recall(s, t, c, 0.5)  # noqa: E731
+    return {
+        "auroc": interval(auroc, table.queries, arrays),
+        "average_precision": interval(average_precision, table.queries, arrays),
+        "clean_removed_at_recall_0.5": interval(removed, table.queries, (*arrays, table.clean)),
+    }
+
+
+def decisions(table: Table, interval: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """Precision, recall and clean share touched of relabel, filter and either; relabel also against "as good as the positive"."""
+    flags = {
+        "leaves": table.actions != "keep", "relabel": table.actions == "relabel", "filter": table.actions == "filter",
+    }  # fmt: skip
+    found = {name: flagged(flag, table, interval) for name, flag in flags.items()}
+    found["relabel"]["precision_as_good_as_the_positive"] = interval(
+        _precision, table.queries, (flags["relabel"], table.as_good)
+    )
+    return found
+
+
+def flagged(flags: Bools, table: Table, interval: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """One set of flags against the labels."""
+    return {
+        "flagged": int(flags.sum()), "precision": interval(_precision, table.queries, (flags, table.truth)),
+        "recall": interval(_recall, table.queries, (flags, table.truth)),
+        "clean_touched": interval(clean_touched, table.queries, (flags, table.clean)),
+    }  # fmt: skip
+
+
+def difference(scores: Floats, other: Floats, table: Table, *, samples: int, seed: int) -> dict[str, Any]:
+    """AUROC of one score minus that of another on the same candidates, with its interval."""
+    value = auroc(scores, table.truth) - auroc(other, table.truth)
+    found = paired_difference(
+        auroc, table.queries, (scores, table.truth), (other, table.truth), samples=samples, seed=seed
+    )
+    return {"value": value, "low": found.low, "high": found.high}
+
+
+def by_grade(candidates: list[Candidate]) -> list[dict[str, Any]]:
+    """Per grade: how many negatives, and what became of them."""
+    rows = []
+    for grade in sorted({one.grade for one in candidates}):
+        actions = [one.action for one in candidates if one.grade == grade]
+        counts = {name: actions.count(name) for name in ("relabel", "filter", "keep")}
+        rows.append({"grade": grade, "negatives": len(actions), **counts})
+    return rows
+
+
+def _precision(flags: Bools, truth: Bools) -> float:
+    return precision_recall(flags, truth)[0]
+
+
+def _recall(flags: Bools, truth: Bools) -> float:
+    return precision_recall(flags, truth)[1]
+
+
+def _kappa(table: Table, interval: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    return interval(kappa, table.queries, (table.actions != "keep", table.truth))
+
+
+def _calibration(table: Table) -> dict[str, Any]:
+    """How often a score of p is right, for scores that are probabilities."""
+    if table.scores.min() < 0 or table.scores.max() > 1:
+        return {"reliability": None, "expected_calibration_error": None}
+    bins = [asdict(one) for one in reliability(table.scores, table.truth)]
+    return {
+        "reliability": bins, "expected_calibration_error": expected_calibration_error(table.scores, table.truth),
+    }  # fmt: skip
+
+
+def _risk(table: Table) -> dict[str, Any]:
+    """Errors among the decisions a judge is surest of: confidence is the distance of a score from where decisions change."""
+    leaves = table.actions != "keep"
+    border = _border(table.scores, leaves)
+    confidence, correct = np.abs(table.scores - border), leaves == table.truth
+    coverage, risk = risk_coverage(confidence, correct)
+    at = {f"{share:g}": float(risk[np.searchsorted(coverage, share)]) for share in (0.25, 0.5, 0.75, 1.0)}
+    return {"area": area_under_risk_coverage(confidence, correct), "risk_at_coverage": at}
+
+
+def _border(scores: Floats, leaves: Bools) -> float:
+    """Half way between the lowest score that leaves and the highest that stays below it."""
+    if not leaves.any() or leaves.all():
+        return float(np.median(scores))
+    low = float(scores[leaves].min())
+    under = scores[~leaves & (scores < low)]
+    return (low + float(under.max())) / 2 if under.size else low
+
+
+def _subset(candidates: list[Candidate], name: str | None, interval: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    mine = [one for one in candidates if one.subset == name]
+    try:
+        table = Table.of(mine)
+    except UsageError as error:
+        return {"candidates": len(mine), "why_not": error.message}
+    return {
+        "candidates": len(mine), "relevant": int(table.truth.sum()), "ranking": ranked(table.scores, table, interval),
+        "decisions": decisions(table, interval),
+    }  # fmt: skip
+
+
+def _interval(
+    statistic: Callable[..., float], queries: Ints, arrays: tuple[Any, ...], *, samples: int, seed: int
+) -> dict[str, Any]:
+    """The statistic with its bootstrap interval."""
+    found = bootstrap(statistic, queries, arrays, samples=samples, seed=seed)
+    return {"value": float(statistic(*arrays)), "low": found.low, "high": found.high}
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _plain(value: Any) -> Any:
+    """Values that JSON has: NaN as null, numpy's numbers as Python's."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, (np.floating, float)):
+        return None if math.isnan(value) else round(float(value), 6)
+    if isinstance(value, np.integer):
+        return int(value)
+    return value
