@@ -76,8 +76,14 @@ class Judgement:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def run_refine(config: RunConfig, monitor: Monitor, factory: JudgeFactory = open_judge) -> RefineResult:
-    """Refine by a validated configuration; `factory` opens the judge. Nothing is pushed here (see `pushing`).
+def run_refine(
+    config: RunConfig,
+    monitor: Monitor,
+    factory: JudgeFactory = open_judge,
+    ready: Callable[[Inputs], None] = lambda inputs: None,
+) -> RefineResult:
+    """Refine by a validated configuration; `factory` opens the judge, `ready` is called when the source is open and nothing has
+    been judged yet. Nothing is pushed here (see `pushing`).
 
     Returns a `RefineResult`; a failed gate has `exit_code` 3 and the folder is written all the same. Raises `UsageError` (nothing
     was spent) or `ArhnError` (the work failed; what was judged is kept, and the same call goes on).
@@ -91,6 +97,7 @@ def run_refine(config: RunConfig, monitor: Monitor, factory: JudgeFactory = open
             refuse_broken_card(output)
             refuse_wrong_words(config)
             inputs = open_inputs(config, monitor)
+            ready(inputs)
             with OutputFolder(output) as folder:
                 return _refine(inputs, monitor, factory, folder, started)
 

@@ -13,12 +13,14 @@ from huggingface_hub import HfApi
 
 from arhn_hf.checks import check
 from arhn_hf.config import RunConfig
+from arhn_hf.inputs import Inputs
 from arhn_hf.judges.opening import open_judge
 from arhn_hf.monitor import Monitor, run_in_thread
 from arhn_hf.pipeline import JudgeFactory, RefineResult, run_refine
 from arhn_hf.publishing.folder import folder_state, read_lineage
 from arhn_hf.publishing.hub import Publisher, PushResult
-from arhn_hf.publishing.hub_target import PushOptions, Target
+from arhn_hf.publishing.hub_card import refuse_license_early
+from arhn_hf.publishing.hub_target import PushOptions
 from arhn_hf.records import ArhnError, GateError, UsageError
 
 
@@ -93,11 +95,12 @@ def refine_and_push(
     )  # fmt: skip
     publisher = Publisher(options, api=api, say=monitor.begin)
 
-    def look() -> Target:
-        return publisher.look(repo_id)
+    target = run_in_thread(lambda: publisher.look(repo_id), monitor)
 
-    run_in_thread(look, monitor)
-    result = run_refine(config, monitor, factory)
+    def ready(inputs: Inputs) -> None:
+        refuse_license_early(Path(config.output), target, options, inputs.source.card)
+
+    result = run_refine(config, monitor, factory, ready)
     if result.exit_code:
         monitor.notice("A gate failed: nothing was pushed.")
         return result

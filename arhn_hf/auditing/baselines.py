@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from arhn_hf.auditing.candidates import Audited, Candidate
-from arhn_hf.auditing.labels import RELEVANT
+from arhn_hf.auditing.candidates import Audited
 from arhn_hf.auditing.measures import Floats
 from arhn_hf.records import Document
 
@@ -21,15 +20,15 @@ PERC_POS, MARGIN_POS = 0.95, 0.05
 _K1, _B = 0.9, 0.4  # Anserini's defaults
 _WORD = re.compile(r"\w+")
 
-Embed = Callable[[str | None, str], Floats]
+Embed = Callable[[str | None, str], Any]
 """Title and text → unit vectors, one a window."""
 
 
 def baselines(audited: Audited, embed: Embed) -> dict[str, tuple[Floats, Any]]:
-    """Name → (score per sure candidate, flags at the usual threshold or `None`)."""
-    sure = [one for one in audited.candidates if one.grade >= RELEVANT or one.grade <= 0]
-    words = bm25_ratio(audited, sure)
-    to_query, positive_to_query, to_positive = similarities(audited, sure, embed)
+    """Name → (score per candidate, flags at the usual threshold or `None`)."""
+    words = bm25_ratio(audited)
+    to_query, positive_to_query, to_positive = similarities(audited, embed)
+    count = len(audited.candidates)
     return {
         "BM25, ratio to the positive": (words, None),
         "cosine to the query": (to_query, None),
@@ -38,17 +37,17 @@ def baselines(audited: Audited, embed: Embed) -> dict[str, tuple[Floats, Any]]:
         ),
         f"TopK-MarginPos {MARGIN_POS}": (to_query - positive_to_query, to_query >= positive_to_query - MARGIN_POS),
         "cosine to the labelled positive": (to_positive, None),
-        "flag everything": (np.zeros(len(sure)), np.ones(len(sure), dtype=bool)),
+        "flag everything": (np.zeros(count), np.ones(count, dtype=bool)),
     }  # fmt: skip
 
 
-def similarities(audited: Audited, sure: list[Candidate], embed: Embed) -> tuple[Floats, Floats, Floats]:
+def similarities(audited: Audited, embed: Embed) -> tuple[Floats, Floats, Floats]:
     """Cosines of each candidate with its query and with its nearest labelled positive, and the best positive's with the query."""
     queries = [embed(None, text) for text in audited.queries]
     positives = [[_embedded(one, embed) for one in many] for many in audited.positives]
     best = [max((_nearest(one, queries[i]) for one in many), default=1.0) for i, many in enumerate(positives)]
     to_query, positive, to_positive = [], [], []
-    for one in sure:
+    for one in audited.candidates:
         vectors = _embedded(one.document, embed)
         to_query.append(_nearest(vectors, queries[one.query]))
         positive.append(best[one.query])
@@ -56,9 +55,9 @@ def similarities(audited: Audited, sure: list[Candidate], embed: Embed) -> tuple
     return np.array(to_query), np.array(positive), np.array(to_positive)
 
 
-def bm25_ratio(audited: Audited, sure: list[Candidate]) -> Floats:
+def bm25_ratio(audited: Audited) -> Floats:
     """BM25 of the candidate ÷ that of the query's best labelled positive; document frequencies over all these passages."""
-    texts = [_words(one.document) for one in sure]
+    texts = [_words(one.document) for one in audited.candidates]
     positives = [[_words(one) for one in many] for many in audited.positives]
     every = [*texts, *(text for many in positives for text in many)]
     frequency: dict[str, int] = {}
@@ -78,7 +77,10 @@ def bm25_ratio(audited: Audited, sure: list[Candidate]) -> Floats:
     asked = [_WORD.findall(text.casefold()) for text in audited.queries]
     best = [max((score(asked[i], text) for text in many), default=0.0) for i, many in enumerate(positives)]
     return np.array(
-        [score(asked[one.query], text) / max(best[one.query], 1e-9) for one, text in zip(sure, texts, strict=True)]
+        [
+            score(asked[one.query], text) / max(best[one.query], 1e-9)
+            for one, text in zip(audited.candidates, texts, strict=True)
+        ]
     )
 
 
@@ -86,7 +88,7 @@ def _words(document: Document) -> list[str]:
     return _WORD.findall(f"{document.title or ''} {document.text or ''}".casefold())
 
 
-def _embedded(document: Document, embed: Embed) -> Floats:
+def _embedded(document: Document, embed: Embed) -> Any:
     return embed(document.title, document.text or "")
 
 

@@ -1,7 +1,8 @@
 """The figures of an audit: how well a judge's scores and decisions agree with labels, each with its interval.
 
-Intervals come from drawing queries anew (`measures.bootstrap`). Grade 1 is ambiguous: it is in no precision, recall or AUROC, and
-reported apart. Decisions are measured as made: `relabel`, `filter`, and `leaves` for either.
+A false negative is a negative that people grade as relevant. Ambiguous ones (grade 1) are not false negatives and not clean either: they
+count against precision, are reported apart, and AUROC is also given without them. Intervals come from drawing queries anew
+(`measures.bootstrap`). Decisions are measured as made: `relabel`, `filter`, and `leaves` for either.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _ORDER = {"keep": 0.0, "filter": 1.0, "relabel": 2.0}  # a score for judges that
 
 @dataclass(frozen=True)
 class Table:
-    """Candidates as arrays, ambiguous ones apart: `scores, truth, clean, queries, actions` of the others, all of one length."""
+    """Candidates as arrays of one length. `as_good` says that a candidate is graded no lower than its query's labelled positive."""
 
     scores: Floats
     truth: Bools
@@ -48,22 +49,25 @@ class Table:
     queries: Ints
     actions: Any
     as_good: Bools
-    ambiguous_actions: Any
 
     @classmethod
     def of(cls, candidates: list[Candidate]) -> Table:
         """Raises `UsageError` if the labels are all of one class."""
-        sure = [one for one in candidates if one.grade >= RELEVANT or one.grade <= 0]
-        truth = np.array([one.grade >= RELEVANT for one in sure], dtype=bool)
-        if not sure or truth.all() or not truth.any():
-            kind = "no label" if not sure else "only relevant passages" if truth.all() else "no relevant passage"
+        truth = np.array([one.grade >= RELEVANT for one in candidates], dtype=bool)
+        if not truth.size or truth.all() or not truth.any():
+            kind = "no label" if not truth.size else "only relevant passages" if truth.all() else "no relevant passage"
             raise UsageError(f"{kind} among the {len(candidates)} labelled negatives", hint="An audit needs both kinds")
+        good = [one.grade >= (RELEVANT if one.positive_grade is None else one.positive_grade) for one in candidates]
         return cls(
-            scores_of(sure), truth, ~truth, np.array([one.query for one in sure], dtype=np.int64),
-            np.array([one.action for one in sure]),
-            np.array([one.grade >= (RELEVANT if one.positive_grade is None else one.positive_grade) for one in sure], dtype=bool),
-            np.array([one.action for one in candidates if 0 < one.grade < RELEVANT]),
+            scores_of(candidates), truth, np.array([one.grade <= 0 for one in candidates], dtype=bool),
+            np.array([one.query for one in candidates], dtype=np.int64), np.array([one.action for one in candidates]),
+            np.array(good, dtype=bool),
         )  # fmt: skip
+
+    @property
+    def sure(self) -> Bools:
+        """Which candidates are not ambiguous."""
+        return self.truth | self.clean
 
 
 def scores_of(candidates: list[Candidate]) -> Floats:
@@ -77,34 +81,38 @@ def figures(audited: Audited, *, samples: int = 1000, seed: int = 42) -> dict[st
     """Everything an audit reports of the judge itself, as plain values for JSON. NaN becomes `None`."""
     candidates = audited.candidates
     table = Table.of(candidates)
-    interval = partial(_interval, samples=samples, seed=seed)
+    interval = partial(with_interval, samples=samples, seed=seed)
     names = sorted({one.subset for one in candidates}, key=lambda name: (name is not None, name or ""))
-    ambiguous = len(table.ambiguous_actions)
-    left = int(np.sum(table.ambiguous_actions != "keep")) if ambiguous else 0
+    leaves, ambiguous = table.actions != "keep", ~table.sure
     report: dict[str, Any] = {
         "queries": len({one.query for one in candidates}), "candidates": len(candidates),
-        "relevant": int(table.truth.sum()), "clean": int(table.clean.sum()), "ambiguous": ambiguous,
+        "relevant": int(table.truth.sum()), "clean": int(table.clean.sum()), "ambiguous": int(ambiguous.sum()),
         "left_out": dict(sorted(audited.left_out.items())), "unlabelled": audited.unlabelled,
         "scored_by": "score" if all(one.score is not None for one in candidates) else "decision",
         "ranking": ranked(table.scores, table, interval), "decisions": decisions(table, interval),
-        "ambiguous_leaving": _share(left, ambiguous), "grades": by_grade(candidates), "kappa": _kappa(table, interval),
+        "ambiguous_leaving": float(leaves[ambiguous].mean()) if ambiguous.any() else None, "grades": by_grade(candidates), "kappa": _kappa(table, interval),
         **_calibration(table),
         "risk_coverage": _risk(table),
     }  # fmt: skip
     if len(names) > 1:
         report["subsets"] = {name or "(none)": _subset(candidates, name, interval) for name in names}
-    return _plain(report)  # type: ignore[no-any-return]
+    return plain(report)  # type: ignore[no-any-return]
 
 
 def ranked(scores: Floats, table: Table, interval: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """AUROC, average precision, and the share of clean negatives above the score that half of the relevant ones reach."""
-    arrays = (scores, table.truth)
-    removed = lambda s, t, c: clean_removed_at_recall(s, t, c, 0.5)  # noqa: E731
+    """AUROC (also without the ambiguous), average precision, and the share of clean negatives at or above the score that half of the
+    relevant ones reach."""
+    arrays, sure = (scores, table.truth), table.sure
+
+    def removed(scores: Floats, truth: Bools, clean: Bools) -> float:
+        return clean_removed_at_recall(scores, truth, clean, 0.5)
+
     return {
         "auroc": interval(auroc, table.queries, arrays),
+        "auroc_without_ambiguous": interval(auroc, table.queries[sure], (scores[sure], table.truth[sure])),
         "average_precision": interval(average_precision, table.queries, arrays),
         "clean_removed_at_recall_0.5": interval(removed, table.queries, (*arrays, table.clean)),
-    }
+    }  # fmt: skip
 
 
 def decisions(table: Table, interval: Callable[..., dict[str, Any]]) -> dict[str, Any]:
@@ -175,7 +183,7 @@ def _risk(table: Table) -> dict[str, Any]:
     border = _border(table.scores, leaves)
     confidence, correct = np.abs(table.scores - border), leaves == table.truth
     coverage, risk = risk_coverage(confidence, correct)
-    at = {f"{share:g}": float(risk[np.searchsorted(coverage, share)]) for share in (0.25, 0.5, 0.75, 1.0)}
+    at = {f"{share:g}": float(risk[np.searchsorted(coverage, share)]) for share in np.arange(1, 11) / 10}
     return {"area": area_under_risk_coverage(confidence, correct), "risk_at_coverage": at}
 
 
@@ -200,7 +208,7 @@ def _subset(candidates: list[Candidate], name: str | None, interval: Callable[..
     }  # fmt: skip
 
 
-def _interval(
+def with_interval(
     statistic: Callable[..., float], queries: Ints, arrays: tuple[Any, ...], *, samples: int, seed: int
 ) -> dict[str, Any]:
     """The statistic with its bootstrap interval."""
@@ -208,16 +216,12 @@ def _interval(
     return {"value": float(statistic(*arrays)), "low": found.low, "high": found.high}
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Values that JSON has: NaN as null, numpy's numbers as Python's."""
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     if isinstance(value, (np.floating, float)):
         return None if math.isnan(value) else round(float(value), 6)
     if isinstance(value, np.integer):

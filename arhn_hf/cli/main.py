@@ -22,6 +22,7 @@ COMMANDS = {
     "refine": "Refine a dataset: write its combined, relabel and filter variants with evidence.",
     "plan": "Say what a run would find and cost, before anything is spent.",
     "derive": "Apply other rules to stored evidence, without a judge.",
+    "audit": "Measure a judge against labels, or against people's verdicts.",
     "push": "Publish a folder to the Hub, as one commit.",
     "check": "Prove the promises and gates of a folder or a Hub dataset; exit 3 if one fails.",
     "try": "Send one row through a judge and print everything: to choose a model, to write a prompt.",

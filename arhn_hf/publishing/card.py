@@ -14,6 +14,7 @@ from typing import Any
 from arhn_hf import __version__
 from arhn_hf.publishing.card_blocks import blocks, escaped
 from arhn_hf.publishing.card_text import (
+    AUDIT,
     BEGIN,
     END,
     edit_head,
@@ -22,7 +23,9 @@ from arhn_hf.publishing.card_text import (
     read_head,
     section_of,
     split_card,
+    with_audit,
     with_section,
+    without_audit,
 )
 from arhn_hf.publishing.licenses import known
 from arhn_hf.publishing.summary import Summary
@@ -52,10 +55,11 @@ def render_card(
     return join_card(edit_head(head, values), with_section(body, section))
 
 
-def merge_cards(local: str, remote: str | None, *, repo_id: str, license: str | None) -> str:
+def merge_cards(local: str, remote: str | None, *, repo_id: str, license: str | None, ours: bool = True) -> str:
     """The card to push: the one that is there already, with the section and the keys of ours from the local one.
 
-    What a person wrote into either stays; where both say something of their own in the YAML head, the one on the Hub wins.
+    What a person wrote into either stays; where both say something of their own in the YAML head, the one on the Hub wins. `ours` is
+    false for a repository that holds a person's own data: then their configuration stays the default one.
     """
     local_head, local_body = split_card(local)
     mine = read_head(local_head)
@@ -71,26 +75,37 @@ def merge_cards(local: str, remote: str | None, *, repo_id: str, license: str | 
     values = {key: value for key, value in mine.items() if key in _OWN or key not in theirs}
     for key in _LISTS:
         values[key] = _union(theirs.get(key), mine.get(key))
-    values["configs"] = _configs(mine.get("configs") or [], theirs)
+    values["configs"] = _configs(mine.get("configs") or [], theirs if ours else _defaulted(theirs))
     if not known(theirs.get("license")) and known(mine.get("license")):
         values["license"] = mine["license"]
     if license is not None:
         values["license"] = license
     values = {key: value for key, value in values.items() if value}
+    stale = ("license_name", "license_link") if license not in (None, "other") else ()
     body = with_section(body, section)
     if remote is not None:
-        body = _with_local_words(body, outside(local_body))
-    return join_card(edit_head(head, values), body)
+        body = _with_local_words(body, outside(without_audit(local_body)))
+    if audit := section_of(local_body, AUDIT):
+        body = with_audit(body, audit)
+    return join_card(edit_head(head, values, without=stale), body)
 
 
 def _with_local_words(body: str, local: tuple[str, str] | None) -> str:
     """Words around the local section that the other card does not hold yet: nobody's are lost."""
-    before, after = (part.strip() for part in local or ("", ""))
-    if before and before not in body:
+    before, after = (part.strip("\n") for part in local or ("", ""))
+    if not _holds(body, before):
         body = f"{before}\n\n{body.lstrip()}"
-    if after and after not in body:
+    if not _holds(body, after):
         body = f"{body.rstrip()}\n\n{after}\n"
     return body
+
+
+def _holds(body: str, words: str) -> bool:
+    """Whether the lines of `words` stand in the text, one after the other."""
+    wanted, there = words.strip("\n").splitlines(), body.splitlines()
+    return not words.strip() or any(
+        there[at : at + len(wanted)] == wanted for at in range(len(there) - len(wanted) + 1)
+    )
 
 
 def refuse_broken_card(folder: Path) -> None:
@@ -149,7 +164,7 @@ def head_values(
 
 def _union(first: Any, second: Any) -> list[Any]:
     many = [*(first if isinstance(first, list) else [first] if first else []), *(second or [])]
-    return list(dict.fromkeys(many)) if all(isinstance(one, str) for one in many) else many
+    return [one for i, one in enumerate(many) if one not in many[:i]]
 
 
 def _our_configs(document: dict[str, Any], files: Path) -> list[dict[str, Any]]:
@@ -172,13 +187,23 @@ def _our_configs(document: dict[str, Any], files: Path) -> list[dict[str, Any]]:
 
 
 def _configs(ours: list[Any], existing: dict[str, Any]) -> list[Any]:
-    """Ours, then those of a person under other names (one default is enough)."""
+    """Ours, then those of a person under other names. One default is enough: theirs, if they chose one."""
     names = {*VARIANTS, "evidence"}
     there = existing.get("configs") or []
     theirs = [one for one in there if isinstance(one, dict) and one.get("config_name") not in names]
-    if any(one.get("default") for one in ours if isinstance(one, dict)):
-        theirs = [{key: value for key, value in one.items() if key != "default"} for one in theirs]
+    if any(one.get("default") for one in theirs):
+        ours = [{key: value for key, value in one.items() if key != "default"} for one in ours]
     return [*ours, *theirs]
+
+
+def _defaulted(existing: dict[str, Any]) -> dict[str, Any]:
+    """A person's card with the default that `datasets` takes said out loud: the only configuration, or the one named so."""
+    there = [one for one in existing.get("configs") or [] if isinstance(one, dict)]
+    if any(one.get("default") for one in there):
+        return existing
+    chosen = there[0] if len(there) == 1 else next((one for one in there if one.get("config_name") == "default"), None)
+    marked = [{**one, "default": True} if one is chosen else one for one in there]
+    return {**existing, "configs": marked}
 
 
 def _content(folder: Path) -> str:

@@ -14,6 +14,8 @@ import yaml
 from arhn_hf.records import ArhnError
 
 BEGIN, END = "<!-- arhn-hf: generated from here -->", "<!-- arhn-hf: generated to here -->"
+AUDIT = ("<!-- arhn-hf: audit from here -->", "<!-- arhn-hf: audit to here -->")
+"""Marker lines of the section that `arhn-hf audit --card` writes."""
 _KEY = re.compile(r"^(?:'([^']*)'|\"([^\"]*)\"|([^\s#'\"\[\]{}&*!|>%@`-][^:#]*?))\s*:(?=\s|$)")
 
 
@@ -38,23 +40,25 @@ def read_head(head: str) -> dict[str, Any]:
     return found
 
 
-def edit_head(head: str, values: dict[str, Any]) -> str:
-    """The head with these keys set: replaced where they stand, else added at the end.
+def edit_head(head: str, values: dict[str, Any], *, without: tuple[str, ...] = ()) -> str:
+    """The head with these keys set, replaced where they stand, else added at the end; the keys `without` are taken out.
 
-    YAML that cannot be taken apart line by line (anchors across keys, for one) is written anew with all its keys.
+    YAML that cannot be taken apart line by line (anchors across keys, for one) is written anew with all its keys, under its comments.
     """
-    wanted = {**read_head(head), **values}
-    changed = {key: value for key, value in values.items() if read_head(head).get(key, _Missing) != value}
-    edited = _replaced(head, changed)
+    there = read_head(head)
+    wanted = {key: value for key, value in {**there, **values}.items() if key not in without}
+    changed = {key: value for key, value in values.items() if key not in there or there[key] != value}
+    edited = _replaced(head, changed, without)
     try:
-        if yaml.safe_load(edited) == wanted:
+        if (yaml.safe_load(edited) or {}) == wanted:
             return edited
     except yaml.YAMLError:
         pass
-    return _dumped(wanted)
+    comments = "".join(f"{line}\n" for line in head.splitlines() if line.lstrip().startswith("#"))
+    return comments + _dumped(wanted)
 
 
-def _replaced(head: str, values: dict[str, Any]) -> str:
+def _replaced(head: str, values: dict[str, Any], without: tuple[str, ...]) -> str:
     """Line by line: a top-level key's block is its line and what follows up to the next top-level key or comment."""
     lines: list[str] = []
     skipping = False
@@ -63,7 +67,7 @@ def _replaced(head: str, values: dict[str, Any]) -> str:
         match = _KEY.match(line)
         key = next((group for group in match.groups() if group is not None), None) if match else None
         if key is not None:
-            skipping = key in values
+            skipping = key in values or key in without
             if key in left:
                 lines.append(_dumped({key: left.pop(key)}).rstrip("\n"))
         elif line.startswith("#"):
@@ -83,27 +87,39 @@ def join_card(head: str, body: str) -> str:
     return f"---\n{head.rstrip()}\n---\n\n{body.lstrip()}" if head.strip() else body
 
 
-def outside(body: str) -> tuple[str, str] | None:
-    """What stands before and after our section; `None` if the text has no section of ours."""
-    before, begun, rest = body.partition(BEGIN)
-    if not begun or END not in rest:
+def outside(body: str, marks: tuple[str, str] = (BEGIN, END)) -> tuple[str, str] | None:
+    """What stands before and after a section of ours; `None` if the text has no such section."""
+    before, begun, rest = body.partition(marks[0])
+    if not begun or marks[1] not in rest:
         return None
-    return before, rest.split(END, 1)[1]
+    return before, rest.split(marks[1], 1)[1]
 
 
-def section_of(body: str) -> str:
-    """Our section, its marker lines included; empty if there is none."""
-    around = outside(body)
+def section_of(body: str, marks: tuple[str, str] = (BEGIN, END)) -> str:
+    """A section of ours, its marker lines included; empty if there is none."""
+    around = outside(body, marks)
     return "" if around is None else body[len(around[0]) : len(body) - len(around[1])]
 
 
 def with_section(body: str, section: str) -> str:
-    """The text with our section in its place, or first where there was none."""
+    """The text with our generated section in its place, or first where there was none."""
     around = outside(body)
     if around is not None:
         return around[0] + section + around[1]
     return f"{section}\n\n{body.lstrip()}" if body.strip() else f"{section}\n"
 
 
-class _Missing:
-    """Equal to no value of a card."""
+def with_audit(body: str, section: str) -> str:
+    """The text with the audit's section in its place, or right after the generated one, or last."""
+    around = outside(body, AUDIT)
+    if around is not None:
+        return around[0] + section + around[1]
+    generated = section_of(body)
+    before, after = outside(body) or (body, "")
+    return f"{before}{generated}\n\n{section}\n{after.lstrip()}" if generated else f"{body.rstrip()}\n\n{section}\n"
+
+
+def without_audit(body: str) -> str:
+    """The text without the audit's section."""
+    around = outside(body, AUDIT)
+    return body if around is None else f"{around[0].rstrip()}\n{around[1]}"

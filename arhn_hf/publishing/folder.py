@@ -74,7 +74,7 @@ class OutputFolder:
 
     def remember(self, **state: Any) -> None:
         """Replace the state."""
-        _replace_text(self.memory / "state.json", json.dumps(state, indent=1))
+        replace_text(self.memory / "state.json", json.dumps(state, indent=1))
 
     def clear_outputs(self) -> None:
         """Remove outputs of an older run (`--fresh`); answers, and files a person added, stay."""
@@ -107,9 +107,9 @@ class OutputFolder:
                 if (self._aside / name).exists():
                     (self._aside / name).rename(self.path / name)
         for name, text in texts.items():
-            _replace_text(self.path / name, text)
-        _replace_text(self.path / "README.md", card)
-        _replace_text(self.path / "arhn.json", json.dumps(lineage, indent=2, ensure_ascii=False) + "\n")
+            replace_text(self.path / name, text)
+        replace_text(self.path / "README.md", card)
+        replace_text(self.path / "arhn.json", json.dumps(lineage, indent=2, ensure_ascii=False) + "\n")
 
 
 def folder_state(path: Path) -> dict[str, Any]:
@@ -204,7 +204,8 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
+    """Write a file in one step: who reads it sees the old text or the new one."""
     aside = path.with_name(path.name + ".new")
     aside.write_text(text, encoding="utf-8")
     aside.replace(path)

@@ -7,7 +7,6 @@ added, replaced or removed; the card is merged with the one that is there.
 from __future__ import annotations
 
 import hashlib
-import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,19 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.hf_api import RepoFile
 
-from arhn_hf.publishing.card import merge_cards
-from arhn_hf.publishing.card_text import read_head, split_card
 from arhn_hf.publishing.hub_calls import AGAIN, asking, limited, may_pass, patiently
-from arhn_hf.publishing.hub_target import PushOptions, Target, look
-from arhn_hf.publishing.licenses import known
+from arhn_hf.publishing.hub_card import card_to_push
+from arhn_hf.publishing.hub_target import OURS, PushOptions, Target, look
 from arhn_hf.records import VARIANTS, ArhnError, UsageError
-
-_OURS = re.compile(
-    rf"(?:(?:{'|'.join(VARIANTS)}|evidence)/train-\d{{5}}-of-\d{{5}}\.(?:parquet|jsonl)|arhn\.json|negatives\.svg)"
-)
 
 
 @dataclass(frozen=True)
@@ -59,57 +57,32 @@ class Publisher:
         return look(self.api, repo_id, self.options)
 
     def push(self, folder: Path, target: Target, lineage: dict[str, Any]) -> PushResult:
-        """Publish a finished folder. Raises `ArhnError`: nothing is published then, and the same call goes on."""
-        card = self._card(folder, target)
-        additions = _additions(folder, card)
-        if not target.ours and (
-            taken := sorted(target.files & {one.path_in_repo for one in additions} - {"README.md"})
-        ):
-            raise UsageError(
-                f"holds a file of its own named {taken[0]}", where=target.repo_id, hint="Choose another id"
-            )
+        """Publish a finished folder. Raises `ArhnError`, which says whether the commit was made before something failed."""
+        additions = _additions(folder, card_to_push(folder, target, self.options))
         deletions = self._deletions(target, additions)
-        try:
-            with limited():
+        commit: str | None = None
+        with limited():
+            try:
                 self._prepare(target)
                 commit, pr = self._publish(target, additions, deletions, lineage)
                 self.say("verifying")
-                with asking("verifying the commit", target.repo_id):
+                with asking("verifying", target.repo_id):
                     self._verify(target, commit, additions, deletions)
                 tag = self._tag(target, commit)
-        except ArhnError as error:
-            self._undo_branch(target)
-            if target.made:
-                error.hint = f"{error.hint or ''}{'. ' if error.hint else ''}{' and '.join(target.made)}, and holds nothing of it"
-            raise
+            except ArhnError as error:
+                if commit is None:
+                    self._undo_branch(target)
+                    error.hint = ". ".join(part for part in (error.hint, *target.made) if part)
+                else:
+                    error.message = f"published as commit {commit[:12]}, but {error.message}"
+                raise
         url = f"{self.api.endpoint}/datasets/{target.repo_id}"
         return PushResult(target.repo_id, commit, url, pr, tag, tuple(lineage["variants"]))
-
-    def _card(self, folder: Path, target: Target) -> str:
-        try:
-            card = merge_cards(
-                (folder / "README.md").read_text(encoding="utf-8"), target.card, repo_id=target.repo_id,
-                license=self.options.license,
-            )  # fmt: skip
-        except ArhnError as error:
-            raise UsageError(error.message, where=f"{target.repo_id}, README.md", hint=error.hint) from error
-        head = read_head(split_card(card)[0])
-        if not known(head.get("license")):
-            raise UsageError(
-                "the source's licence is not known, and a guess is not ours to make", where="--license",
-                hint="Give the Hub's identifier of it, such as --license cc-by-sa-4.0",
-            )  # fmt: skip
-        if head["license"] == "other" and not (head.get("license_name") and head.get("license_link")):
-            raise UsageError(
-                "other needs license_name and license_link in the card's YAML", where="--license",
-                hint=f"Write them into {folder / 'README.md'}",
-            )  # fmt: skip
-        return card
 
     def _deletions(self, target: Target, additions: Sequence[CommitOperationAdd]) -> list[CommitOperationDelete]:
         """Files of an older run of ours that this one does not replace."""
         kept = {one.path_in_repo for one in additions}
-        old = sorted(path for path in target.files - kept if _OURS.fullmatch(path)) if target.ours else []
+        old = sorted(path for path in target.files - kept if OURS.fullmatch(path)) if target.ours else []
         return [CommitOperationDelete(path_in_repo=path) for path in old]
 
     def _prepare(self, target: Target) -> None:
@@ -122,7 +95,7 @@ class Publisher:
                         target.repo_id, repo_type="dataset", private=self.options.private or None, exist_ok=True
                     )
                 )
-                target.made.append(f"{target.repo_id} was created")
+                target.made.append(f"{target.repo_id} was created and is empty")
                 found = patiently(lambda: self.api.dataset_info(target.repo_id))
                 target.head, target.branch_exists = found.sha, self.options.revision in (None, "main")
         if not target.branch_exists and self.options.revision is not None:
@@ -135,15 +108,17 @@ class Publisher:
                 )
 
     def _undo_branch(self, target: Target) -> None:
-        """After a failure: a branch made a moment ago, and still where it was made, goes again."""
+        """After a failure: a branch made a moment ago, and still where it was made, goes again; else it is named."""
         name = self.options.revision
         if target.branch_exists or name is None:
             return
         try:
             if self.api.dataset_info(target.repo_id, revision=name).sha == target.head:
                 self.api.delete_branch(target.repo_id, branch=name, repo_type="dataset")
+        except RevisionNotFoundError:
+            return
         except Exception as error:  # noqa: BLE001 - the push has failed already, and that is what is told
-            self.say(f"the branch {name} could not be removed again ({type(error).__name__})")
+            target.made.append(f"The branch {name} may have been left behind ({type(error).__name__})")
 
     def _publish(
         self,
@@ -158,7 +133,12 @@ class Publisher:
         self.say(f"uploading {sum(one.upload_info.size for one in additions) / 1e6:,.1f} MB")
         with asking("uploading", repo_id):
             self.api.preupload_lfs_files(
-                repo_id, additions, repo_type="dataset", revision=options.revision, create_pr=options.create_pr or None
+                repo_id,
+                additions,
+                repo_type="dataset",
+                revision=options.revision,
+                create_pr=options.create_pr or None,
+                free_memory=False,
             )
             if kept_out := [one.path_in_repo for one in additions if one._should_ignore]:
                 raise ArhnError(
@@ -210,9 +190,7 @@ class Publisher:
     ) -> None:
         """What the commit holds is what was sent: every file's hash, and the small ones byte by byte past every cache."""
         if wrong := self._wrong(target, commit, additions, deletions):
-            raise ArhnError(
-                f"commit {commit[:12]} does not hold what was sent ({wrong})", where=target.repo_id, hint=AGAIN
-            )
+            raise ArhnError(f"the Hub does not hold what was sent ({wrong})", where=target.repo_id, hint=AGAIN)
         with tempfile.TemporaryDirectory(prefix="arhn-verify-") as cache:
             for one in additions:
                 if one.path_in_repo in ("README.md", "arhn.json"):
@@ -250,7 +228,7 @@ class Publisher:
         if name is None:
             return None
         self.say(f"tagging {name}")
-        with asking(f"published as {commit[:12]}, but setting the tag {name}", target.repo_id):
+        with asking(f"setting the tag {name}", target.repo_id):
             refs = patiently(lambda: self.api.list_repo_refs(target.repo_id, repo_type="dataset"))
             if not any(one.name == name and one.target_commit == commit for one in refs.tags):
                 patiently(lambda: self._make_tag(target, name, commit))
@@ -291,6 +269,8 @@ def download(repo_id: str, revision: str | None, folder: Path, *, api: HfApi | N
             )
         except RevisionNotFoundError as error:
             raise UsageError(f"no revision {revision!r} on the Hub", where=repo_id) from error
+        except LocalEntryNotFoundError:  # how the client puts it when the Hub fails
+            raise
         except (RepositoryNotFoundError, EntryNotFoundError) as error:
             raise UsageError(
                 "no such folder, and no such dataset on the Hub",
@@ -307,7 +287,7 @@ def _additions(folder: Path, card: str) -> list[CommitOperationAdd]:
         *(
             CommitOperationAdd(path_in_repo=path, path_or_fileobj=folder / path)
             for path in paths
-            if _OURS.fullmatch(path)
+            if OURS.fullmatch(path)
         ),
         CommitOperationAdd(path_in_repo="README.md", path_or_fileobj=card.encode()),
     ]

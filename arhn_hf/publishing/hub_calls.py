@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from huggingface_hub import get_session
+from huggingface_hub import set_client_factory
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.utils import _http
 from huggingface_hub.utils import logging as hub_logging
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
@@ -41,11 +42,14 @@ def patiently(call: Callable[[], T]) -> T:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the same request may succeed later: an overloaded or absent Hub, a broken connection."""
+    """Whether the same request may succeed later: an overloaded or absent Hub, a broken connection. What we have put into words
+    ourselves has been settled."""
+    if isinstance(error, ArhnError):
+        return False
     status = status_of(error)
     if status is not None:
         return status in _PASSING
-    return type(error).__module__.split(".")[0].startswith("httpx") or _is_not_json(error)
+    return any(_is_network(one) or _is_not_json(one) for one in (error, error.__cause__) if one is not None)
 
 
 def status_of(error: BaseException) -> int | None:
@@ -64,6 +68,10 @@ def explained(error: Exception, doing: str, where: str) -> ArhnError:
         return UsageError("is no repository id", where=where, hint="Such as my-name/my-dataset")
     status = status_of(error)
     reason = _reason(error)
+    if status in (413, 507) or "quota" in reason.lower() or "storage limit" in reason.lower():
+        return ArhnError(
+            f"the Hub has no room for it{reason}", where=where, hint="Free some storage, then run it again"
+        )
     if status == 401:
         return UsageError(
             "the Hub does not accept the token", where=where, hint="Log in: hf auth login, or set HF_TOKEN"
@@ -74,14 +82,11 @@ def explained(error: Exception, doing: str, where: str) -> ArhnError:
         )
     if status == 412:
         return ArhnError("somebody else committed in the meantime; nothing was published", where=where, hint=AGAIN)
-    if status in (413, 507) or "quota" in reason.lower() or "storage limit" in reason.lower():
-        return ArhnError(
-            f"the Hub has no room for it{reason}", where=where, hint="Free some storage, then run it again"
-        )
     if status is not None:
         return ArhnError(f"{doing} failed with status {status}{reason}", where=where, hint=AGAIN)
     if may_pass(error):
-        return ArhnError(f"{doing} failed: the Hub did not answer ({type(error).__name__})", where=where, hint=AGAIN)
+        cause = error if _is_network(error) else error.__cause__ or error
+        return ArhnError(f"{doing} failed: the Hub did not answer ({type(cause).__name__})", where=where, hint=AGAIN)
     return ArhnError(f"{doing} failed ({type(error).__name__}: {_one_line(error)})", where=where, hint=AGAIN)
 
 
@@ -96,7 +101,7 @@ def _reason(error: BaseException) -> str:
 
 def _one_line(value: Any) -> str:
     text = re.sub(r"https?://\S+", "(address)", " ".join(str(value).split()))
-    return re.sub(r"hf_[A-Za-z0-9]{8,}", "hf_…", text)[:300]
+    return re.sub(r"hf_[\w.-]{8,}", "hf_…", text)[:300]
 
 
 def _asked_for(error: BaseException) -> float:
@@ -104,6 +109,11 @@ def _asked_for(error: BaseException) -> float:
     response = getattr(error, "response", None)
     value = response.headers.get("retry-after", "") if response is not None else ""
     return min(float(value), _LONGEST_WAIT) if value.isdigit() else 0.0
+
+
+def _is_network(error: BaseException) -> bool:
+    """An error of the HTTP library itself: no answer came, or only part of one."""
+    return type(error).__module__.split(".")[0].startswith("httpx")
 
 
 def _is_not_json(error: BaseException) -> bool:
@@ -124,16 +134,35 @@ def asking(doing: str, repo_id: str) -> Iterator[None]:
 
 @contextmanager
 def limited() -> Iterator[None]:
-    """A time limit for the shared client, which has none, and none of its progress bars and remarks."""
-    session = get_session()
-    timeout, verbosity, quiet = session.timeout, hub_logging.get_verbosity(), are_progress_bars_disabled()
-    session.timeout = TIMEOUT
+    """A time limit for the shared client, which has none, and none of its progress bars and remarks.
+
+    Some calls switch the limit off by themselves and a lost connection makes a new client, hence a factory with a hook.
+    """
+    factory = _http._GLOBAL_CLIENT_FACTORY  # there is a way to set it, and none to ask for it
+    verbosity, quiet = hub_logging.get_verbosity(), are_progress_bars_disabled()
+
+    def impatient() -> Any:
+        client = factory()
+        hooks = client.event_hooks
+        client.event_hooks = {**hooks, "request": [*hooks.get("request", []), _limit]}
+        client.timeout = TIMEOUT
+        return client
+
+    set_client_factory(impatient)
     hub_logging.set_verbosity(logging.CRITICAL)
     disable_progress_bars()
     try:
         yield
     finally:
-        session.timeout = timeout
+        set_client_factory(factory)
         hub_logging.set_verbosity(verbosity)
         if not quiet:
             enable_progress_bars()
+
+
+def _limit(request: Any) -> None:
+    """The limit for a request that has none."""
+    given = request.extensions.get("timeout") or {}
+    request.extensions["timeout"] = {
+        name: TIMEOUT if given.get(name) is None else given[name] for name in ("connect", "read", "write", "pool")
+    }

@@ -100,7 +100,7 @@ def use_reply(monkeypatch: pytest.MonkeyPatch, reply: Any = scripted_reply) -> A
     """Make `arhn-hf refine` ask scripted engines that reply so, a new one for every run."""
     original, asked = pipeline.run_refine, Asked()
 
-    def run(config: RunConfig, monitor: Monitor, factory: Any) -> pipeline.RefineResult:
+    def run(config: RunConfig, monitor: Monitor, *more: Any) -> pipeline.RefineResult:
         asked.engines.append(ScriptedEngine(reply))
         return original(config, monitor, scripted_judge(asked.engines[-1]))
 

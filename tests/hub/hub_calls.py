@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode
 
-from hub_repos import Blob, Commit, HubError, Memory, Repo, Token, below, folders, is_large
+import yaml
+from hub_repos import Blob, Commit, HubError, Memory, Repo, Token, below, folders, is_large, listed_in
 
 LFS_MEDIA_TYPE = "application/vnd.git-lfs+json"
+LICENSES = ("apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "odc-by", "other", "unknown")
+"""Some of the identifiers that the Hub knows."""
 
 ROUTES = (
     ("GET", "/api/whoami-v2", "whoami"),
@@ -178,10 +181,34 @@ def create_repo(memory: Memory, ask: Ask) -> Reply:
 
 
 def validate_yaml(memory: Memory, ask: Ask) -> Reply:
-    lines = ask.json()["content"].splitlines()
-    if lines[:1] == ["---"] and "---" in lines[1:]:
-        return reply({"errors": [], "warnings": []})
-    return reply({"errors": [], "warnings": [{"message": "empty or missing yaml metadata in repo card"}]})
+    head = card_head(ask.json()["content"])
+    if head is None:
+        return reply({"errors": [], "warnings": [{"message": "empty or missing yaml metadata in repo card"}]})
+    try:
+        data = yaml.safe_load(head) or {}
+    except yaml.YAMLError:
+        return reply({"errors": [{"message": "YAML syntax error"}], "warnings": []}, 400)
+    said = data.get("license") or []
+    wrong = [one for one in (said if isinstance(said, list) else [said]) if one not in LICENSES]
+    errors = [{"message": f'"license" must be one of [{", ".join(LICENSES)}, ...]'}] if wrong else []
+    return reply({"errors": errors, "warnings": []}, 400 if errors else 200)
+
+
+def card_head(text: str) -> str | None:
+    """The YAML between a card's first two lines of dashes, if there is any."""
+    match = re.match(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*$", text, re.DOTALL | re.MULTILINE)
+    return match.group(1) if match else None
+
+
+def card_data(commit: Commit) -> dict[str, Any]:
+    """`cardData` of an answer: what the card's YAML says, as JSON can say it."""
+    card = commit.files.get("README.md")
+    head = card_head(card.data.decode("utf-8", "replace")) if card else None
+    try:
+        data = yaml.safe_load(head) if head else None
+    except yaml.YAMLError:
+        return {}
+    return {"cardData": json.loads(json.dumps(data, default=str))} if isinstance(data, dict) else {}
 
 
 def info(memory: Memory, ask: Ask) -> Reply:
@@ -197,22 +224,26 @@ def info(memory: Memory, ask: Ask) -> Reply:
             "_id": hashlib.sha1(repo.id.encode()).hexdigest()[:24], "id": repo.id, "author": repo.id.split("/")[0],
             "sha": commit.sha, "lastModified": commit.date, "createdAt": repo.history("main")[-1].date,
             "private": repo.private, "gated": False, "disabled": False, "tags": [], "downloads": 0, "likes": 0,
-            "siblings": siblings,
+            "siblings": siblings, **card_data(commit),
         }
     )  # fmt: skip
 
 
 def preupload(memory: Memory, ask: Ask) -> Reply:
-    commit = writable(memory, ask, is_proposal(ask)).resolve(ask.args["revision"])
+    commit, asked = writable(memory, ask, is_proposal(ask)).resolve(ask.args["revision"]), ask.json()
+    held = {name: commit.files[name].data.decode() for name in (".gitignore", ".gitattributes") if name in commit.files}
+    ignored = asked.get("gitIgnore", held.get(".gitignore", "")).splitlines()
+    tracked = [line.split()[0] for line in held.get(".gitattributes", "").splitlines() if "filter=lfs" in line]
     answers = []
-    for wanted in ask.json()["files"]:
+    for wanted in asked["files"]:
         large = is_large(wanted["path"], wanted["size"], base64.b64decode(wanted["sample"]))
+        large = large or (wanted["size"] > 0 and listed_in(tracked, wanted["path"]))
         there = commit.files.get(wanted["path"])
         answers.append(
             {
                 "path": wanted["path"],
                 "uploadMode": "lfs" if large else "regular",
-                "shouldIgnore": False,
+                "shouldIgnore": listed_in(ignored, wanted["path"]),
                 **({"oid": there.etag} if there else {}),
             }
         )
@@ -323,7 +354,9 @@ def branch(memory: Memory, ask: Ask) -> Reply:
 
 
 def new_ref(repo: Repo, ref: str, revision: str, taken: str) -> Reply:
-    """Give a commit a name that is not yet given."""
+    """Give a commit a name that is not yet given, and that git takes."""
+    if re.search(r"[\s~^:?*\[\\]|\.\.|^refs/heads/refs/", ref):
+        raise HubError(400, f"Invalid reference name: {ref}")
     if ref in repo.refs:
         raise HubError(409, taken)
     repo.refs[ref] = repo.resolve(revision).sha

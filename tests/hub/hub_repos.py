@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from functools import cached_property
 from types import MappingProxyType
 
@@ -200,6 +201,14 @@ def is_large(path: str, size: int, sample: bytes) -> bool:
     """Whether the Hub keeps a file as a large one: by its ending, its size, or because it is not text."""
     extension = path.rsplit("/", 1)[-1].rpartition(".")[2]
     return size > 0 and (extension in LFS_EXTENSIONS or size > REGULAR_LIMIT or b"\0" in sample)
+
+
+def listed_in(patterns: Iterable[str], path: str) -> bool:
+    """Whether these lines of a `.gitignore` or `.gitattributes` speak of a path; of git's patterns the plain ones."""
+    places = [path, *(path[:at] for at, letter in enumerate(path) if letter == "/")]
+    names = [*places, *(place.rsplit("/", 1)[-1] for place in places)]
+    kept = [line.strip().strip("/") for line in patterns if line.strip() and not line.startswith("#")]
+    return any(fnmatchcase(name, pattern) for pattern in kept for name in names)
 
 
 def stored(path: str, data: bytes) -> Blob:

@@ -23,9 +23,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from hub_calls import ANSWERS, CALLS, Ask, Reply, reply, route
 from hub_repos import Commit, HubError, Memory, Repo, Token, stored
 
-TOKEN = "hf_write"
-READ_TOKEN = "hf_read"
-FINE_TOKEN = "hf_fine"
+TOKEN = "hf_write000000000000000000000000000000"
+READ_TOKEN = "hf_read0000000000000000000000000000000"
+FINE_TOKEN = "hf_fine0000000000000000000000000000000"
 TOKENS = {
     TOKEN: Token("me", "write", orgs=("my-org",)),
     READ_TOKEN: Token("me", "read", orgs=("my-org",)),

@@ -1,0 +1,125 @@
+"""`arhn-hf audit`: how far a judge can be trusted, measured on labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from arhn_hf.cli.options import GroupedCommand, given, output_options, with_config
+from arhn_hf.cli.output import Output, harmless
+from arhn_hf.config import gate_names, option_fields, publishing_names
+
+JUDGING = tuple(
+    name for name in option_fields() if name not in ("output", *publishing_names(), *gate_names())
+)  # what a run needs; a finished folder has been judged
+EXAMPLES = """
+arhn-hf audit examples/hard-negatives --gold examples/hard-negatives.gold.jsonl --sample 20
+arhn-hf audit refined --gold examples/hard-negatives.gold.jsonl --png audit.png --card
+arhn-hf audit refined --gold examples/hard-negatives.gold.jsonl --thresholds recall=0.5 --save threshold.yaml
+arhn-hf audit refined --export sheet.csv --size 100
+arhn-hf audit refined --verdicts anna.csv --verdicts ben.csv
+"""
+
+
+@output_options
+@with_config(JUDGING)
+@click.command("audit", cls=GroupedCommand, examples=EXAMPLES)
+@click.argument("target", metavar="DIRECTORY|SOURCE")
+@click.option(
+    "--grades", metavar="FIELD", help="Labels are this field of the passages (or lists neg_FIELD, pos_FIELD)."
+)
+@click.option("--gold", metavar="FILE", help="Labels are in this jsonl file: query_id, docid, gold or grade.")
+@click.option("--labels", metavar="DATASET", help="Labels are the places of the same passages in this dataset.")
+@click.option("--labels-split", default="train", help="Split of --labels.")
+@click.option("--labels-revision", help="Branch, tag or commit of --labels.")
+@click.option("--baselines/--no-baselines", default=True, help="Measure the baselines on the same negatives.")
+@click.option("--draws", type=click.IntRange(100), default=1000, help="Draws of the queries for each interval.")
+@click.option("--thresholds", metavar="TARGET", help="Fit a decision threshold: recall=X, precision=X or max_clean=X.")
+@click.option("--save", metavar="FILE.yaml", help="Write the fitted threshold as a --config file.")
+@click.option("--png", metavar="FILE", help="Draw the figures.")
+@click.option("--card", is_flag=True, help="Write the figures into the folder's card.")
+@click.option("--export", metavar="FILE.csv", help="Write a blind sheet for people to fill in, instead of measuring.")
+@click.option("--size", type=click.IntRange(3), default=100, help="Negatives on the sheet.")
+@click.option("--verdicts", metavar="FILE.csv", multiple=True, help="A filled-in sheet; several give agreement.")
+@click.option("--output", default="audited", help="Folder for the run, where SOURCE is judged first.", metavar="DIR")
+@click.option("--source", help="Where the source of DIRECTORY is now, if it moved.")
+@click.pass_context
+def command(
+    ctx: click.Context, /, target: str, grades: str | None, gold: str | None, labels: str | None, labels_split: str,
+    labels_revision: str | None, baselines: bool, draws: int, thresholds: str | None, save: str | None, png: str | None,
+    card: bool, export: str | None, size: int, verdicts: tuple[str, ...], output: str, source: str | None, as_json: bool,
+    quiet: bool, verbose: bool, **values: Any,
+) -> int:  # fmt: skip
+    """Measure a judge against labels that people gave: of a finished DIRECTORY, or of SOURCE after judging it here.
+
+    Labels: a field of the passages, a file, a second dataset over the same rows, or people's verdicts on a blind sheet.
+    """
+    from arhn_hf.auditing.agreement import agreement, export_sheet
+    from arhn_hf.auditing.audit import LabelSource, audit
+    from arhn_hf.auditing.plot import plot
+    from arhn_hf.auditing.section import write_section
+    from arhn_hf.auditing.thresholds import save_threshold
+    from arhn_hf.cli.audit_tables import agreement_tables, audit_tables
+    from arhn_hf.cli.progress import Progress
+    from arhn_hf.monitor import Monitor
+    from arhn_hf.records import UsageError
+    from arhn_hf.report_head import head
+
+    sink = Output("json" if as_json else "quiet" if quiet else "human", verbose)
+    if save and not thresholds:
+        raise UsageError("needs --thresholds", where="--save")
+    people = bool(export or verdicts)
+    asked = None if people else LabelSource(
+        grades=grades, gold=gold, labels=labels, labels_split=labels_split, labels_revision=labels_revision
+    )  # fmt: skip
+    with Progress(sink) as progress:
+        monitor = Monitor(watch=progress.watch)
+        folder = judged(target, output, given(ctx, values), monitor)
+        where: dict[str, Any] = {"source": source, "corpus": values["corpus"], "monitor": monitor}
+        where["seed"] = values["seed"]
+        if export:
+            report: dict[str, Any] = {"sheet": export, "negatives": export_sheet(folder, export, count=size, **where)}
+        elif verdicts:
+            report = {"agreement": agreement(folder, verdicts, samples=draws, **where)}
+        elif asked is not None:
+            report = audit(folder, asked, with_baselines=baselines, thresholds=thresholds, samples=draws, **where)
+    if people:
+        words = (
+            agreement_tables(report) if verdicts else [f"Wrote {report['negatives']} negatives to {harmless(export)}."]
+        )
+        sink.result({**head("audit", "done", 0), "folder": str(folder), **report}, words)
+        return 0
+    if png:
+        plot(report, png)
+    if card:
+        write_section(folder, report)
+    if save:
+        save_threshold(Path(save), report)
+    sink.result(report, audit_tables(report))
+    return 0
+
+
+def judged(target: str, output: str, options: dict[str, Any], monitor: Any) -> Path:
+    """The finished folder to measure: `target` itself, or what judging it writes to `output`.
+
+    Raises `UsageError` for judging options beside a finished folder, which could only be ignored.
+    """
+    from arhn_hf.config import RunConfig
+    from arhn_hf.pipeline import run_refine
+    from arhn_hf.records import UsageError
+    from arhn_hf.rules import option_name
+
+    folder = Path(target)
+    if (folder / "arhn.json").is_file():
+        extra = sorted(set(options) - {"corpus", "seed"})
+        if extra:
+            raise UsageError(
+                "has been judged already: the option would change nothing", where=option_name(extra[0]),
+                hint="Leave it out, or give the source instead of the folder",
+            )  # fmt: skip
+        return folder
+    gates = {"max_failures": 1.0, "max_ungrounded": 1.0}  # an audit measures bad judges too
+    run_refine(RunConfig.from_mapping({**options, **gates, "source": target, "output": output}), monitor)
+    return Path(output)

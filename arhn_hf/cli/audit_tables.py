@@ -1,0 +1,145 @@
+"""An audit for the terminal: decisions beside labels, the judge beside its baselines, and what stayed out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from arhn_hf.auditing.section import span
+from arhn_hf.cli.output import harmless
+
+
+def audit_tables(report: dict[str, Any]) -> list[Any]:
+    """Renderables for a finished audit."""
+    parts: list[Any] = [_head(report), _decisions(report), _grades(report), _ranking(report)]
+    if "subsets" in report:
+        parts.append(_subsets(report["subsets"]))
+    parts.append(_tail(report))
+    return parts
+
+
+def agreement_tables(report: dict[str, Any]) -> list[Any]:
+    """Renderables for people's verdicts: one table a person, and their agreement."""
+    table = Table(title="Verdicts of people", title_justify="left")
+    table.add_column("figure")
+    found = report["agreement"]
+    people = found["annotators"]
+    for name in people:
+        table.add_column(harmless(name), justify="right")
+    rows = sorted({key for one in people.values() for key in one})
+    for key in rows:
+        cells = [_cell(one.get(key)) for one in people.values()]
+        table.add_row(harmless(key.replace("_", " ")), *cells)
+    return [table]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict) and "value" in value:
+        return span(value)
+    return "–" if value is None else f"{value:.2f}" if isinstance(value, float) else harmless(value)
+
+
+def _head(report: dict[str, Any]) -> Text:
+    labels = report["labels"]
+    lines = [
+        f"{report['candidates']:,} labelled negatives of {report['queries']:,} queries ({harmless(labels['name'])}): {report['relevant']:,} "
+        f"relevant, {report['ambiguous']:,} ambiguous, {report['clean']:,} not relevant. Brackets are 95 % intervals over queries."
+    ]
+    if labels["unjoined"]:
+        examples = "; ".join(harmless(one) for one in labels["examples"])
+        lines.append(f"{labels['unjoined']:,} labels belong to no passage of the source, such as {examples}.")
+    if report["unlabelled"]:
+        lines.append(f"{report['unlabelled']:,} negatives have no label.")
+    if report["left_out"]:
+        left = ", ".join(f"{count:,} {harmless(name)}" for name, count in report["left_out"].items())
+        lines.append(f"Not decided by the judge, so not measured: {left}.")
+    return Text("\n".join(lines))
+
+
+def _decisions(report: dict[str, Any]) -> Table:
+    table = Table(title="Decisions", title_justify="left")
+    for name in ("", "negatives", "precision", "recall", "of the clean"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, words in (("relabel", "relabeled"), ("filter", "filtered"), ("leaves", "either")):
+        one = report["decisions"][name]
+        table.add_row(
+            words, f"{one['flagged']:,}", span(one["precision"]), span(one["recall"]), span(one["clean_touched"])
+        )
+    good = report["decisions"]["relabel"]["precision_as_good_as_the_positive"]
+    table.caption = (
+        f"Relabeled and graded no lower than the labelled positive: {span(good)}. Kappa: {span(report['kappa'])}."
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _grades(report: dict[str, Any]) -> Table:
+    table = Table(title="By grade", title_justify="left")
+    for name in ("grade", "negatives", "relabeled", "filtered", "kept"):
+        table.add_column(name, justify="right")
+    for one in report["grades"]:
+        table.add_row(
+            f"{one['grade']:g}",
+            f"{one['negatives']:,}",
+            f"{one['relabel']:,}",
+            f"{one['filter']:,}",
+            f"{one['keep']:,}",
+        )
+    return table
+
+
+def _ranking(report: dict[str, Any]) -> Table:
+    table = Table(
+        title=f"Is it a false negative? (the judge ranked by its {report['scored_by']})", title_justify="left"
+    )
+    for name in (
+        "",
+        "AUROC",
+        "without ambiguous",
+        "average precision",
+        "clean removed at recall .5",
+        "judge better by",
+    ):
+        table.add_column(name, justify="right" if name else "left")
+    table.add_row("this judge", *_ranked(report["ranking"]), "")
+    for name, one in report["baselines"].items():
+        table.add_row(name, *_ranked(one["ranking"]), span(one["auroc_judge_minus_this"]))
+    return table
+
+
+def _ranked(one: dict[str, Any]) -> list[str]:
+    names = ("auroc", "auroc_without_ambiguous", "average_precision", "clean_removed_at_recall_0.5")
+    return [span(one[name]) for name in names]
+
+
+def _subsets(subsets: dict[str, Any]) -> Table:
+    table = Table(title="By subset", title_justify="left")
+    for name in ("subset", "negatives", "AUROC", "precision", "recall"):
+        table.add_column(name, justify="right" if name != "subset" else "left")
+    for name, one in subsets.items():
+        if "why_not" in one:
+            table.add_row(harmless(name), f"{one['candidates']:,}", one["why_not"], "", "")
+        else:
+            leaves = one["decisions"]["leaves"]
+            cells = (span(one["ranking"]["auroc"]), span(leaves["precision"]), span(leaves["recall"]))
+            table.add_row(harmless(name), f"{one['candidates']:,}", *cells)
+    return table
+
+
+def _tail(report: dict[str, Any]) -> Text:
+    lines = []
+    for name, one in report["baselines"].items():
+        if one["leaves"]:
+            leaves = one["leaves"]
+            lines.append(
+                f"{name}: precision {span(leaves['precision'])}, recall {span(leaves['recall'])}, of the clean {span(leaves['clean_touched'])}."
+            )
+    if report["threshold"]:
+        found = report["threshold"]
+        lines.append(
+            f"Threshold for {found['target']}: --answer-threshold {found['answer_threshold']:.4f} (recall {found['recall']:.2f}, "
+            f"of the clean {found['clean_touched']:.2f}). It was fitted on these labels: elsewhere it will do worse."
+        )
+    return Text("\n".join(lines))
