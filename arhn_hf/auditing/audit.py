@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from arhn_hf.auditing.baselines import Embed, baselines
 from arhn_hf.auditing.candidates import Audited, gather, ids_of
 from arhn_hf.auditing.figures import Table, difference, figures, flagged, plain, ranked, with_interval
@@ -20,7 +22,7 @@ from arhn_hf.monitor import Monitor, run_in_thread
 from arhn_hf.records import UsageError
 from arhn_hf.report_head import head
 from arhn_hf.stages.maps import quiet_datasets
-from arhn_hf.stored import StoredRun, open_run
+from arhn_hf.stored import open_run
 
 TARGETS = ("recall", "precision", "max_clean")
 
@@ -39,12 +41,14 @@ class LabelSource:
     def __post_init__(self) -> None:
         if sum(one is not None for one in (self.grades, self.gold, self.labels)) != 1:
             raise UsageError("needs labels, from one place", hint="Give one of --grades, --gold, --labels")
+        if self.gold is not None and not Path(self.gold).expanduser().is_file():
+            raise UsageError("cannot be read (it is no file)", where=self.gold)
 
-    def read(self, stored: StoredRun, inputs: Inputs) -> Labels:
+    def read(self, inputs: Inputs) -> Labels:
         """The labels by source cell. Raises `UsageError` for what cannot be read or joined."""
         if self.grades is not None:
             return from_field(inputs.dataset, self.grades)
-        ids = ids_of(stored)
+        ids = ids_of(inputs)
         if self.gold is not None:
             return from_gold(self.gold, ids)
         return from_dataset(self.labels or "", ids, split=self.labels_split, revision=self.labels_revision)
@@ -75,7 +79,7 @@ def audit(
             config = stored.config(source=_resolved(source), corpus=corpus)
             inputs = stored.open(config, stored.criteria(), monitor)
             monitor.begin("joining labels")
-            found = labels.read(stored, inputs)
+            found = labels.read(inputs)
             audited = gather(stored, inputs, found)
             monitor.begin("measuring")
             report = {
@@ -120,7 +124,32 @@ def beside_baselines(audited: Audited, *, samples: int, seed: int, embed: Embed 
 
 
 def fitted(audited: Audited, wanted: str, scored_by: str) -> dict[str, Any]:
-    """The decision threshold that reaches `recall=X`, `precision=X` or `max_clean=X` on these labels."""
+    """The decision threshold that reaches `recall=X`, `precision=X` or `max_clean=X` on these labels.
+
+    Evidence keeps scores in 32 bits, the judge compares in 64: the threshold is the next lower number of 32 bits, so that the
+    passage on the border is on its right side.
+    """
+    name, number = target_of(wanted)
+    if scored_by != "score":
+        raise UsageError("this judge gives no score to set a threshold on", where="--thresholds")
+    table = Table.of(audited.candidates)
+    try:
+        exact = threshold_for(table.scores, table.truth, table.clean, **{name: number})
+    except ValueError as error:
+        raise UsageError(str(error), where="--thresholds") from error
+    threshold = max(0.0, float(np.nextafter(np.float32(exact), np.float32(-np.inf))))
+    if not 0 <= exact <= 1:
+        raise UsageError("this judge's scores are no probabilities to set --answer-threshold by", where="--thresholds")
+    flags = table.scores >= threshold
+    return {
+        "target": wanted, "answer_threshold": threshold, "recall": float(flags[table.truth].mean()),
+        "precision": float(table.truth[flags].mean()) if flags.any() else None,
+        "clean_touched": float(flags[table.clean].mean()) if table.clean.any() else None,
+    }  # fmt: skip
+
+
+def target_of(wanted: str) -> tuple[str, float]:
+    """`recall=0.5` as a name and a share. Raises `UsageError` for anything else."""
     name, _, value = wanted.partition("=")
     name = name.strip().replace("-", "_")
     try:
@@ -133,20 +162,7 @@ def fitted(audited: Audited, wanted: str, scored_by: str) -> dict[str, Any]:
             where="--thresholds",
             hint="Such as recall=0.5",
         )
-    if scored_by != "score":
-        raise UsageError("this judge gives no score to set a threshold on", where="--thresholds")
-    table = Table.of(audited.candidates)
-    targets = {name: number}
-    try:
-        threshold = threshold_for(table.scores, table.truth, table.clean, **targets)
-    except ValueError as error:
-        raise UsageError(str(error), where="--thresholds") from error
-    flags = table.scores >= threshold
-    return {
-        "target": wanted, "answer_threshold": float(threshold), "recall": float(flags[table.truth].mean()),
-        "precision": float(table.truth[flags].mean()) if flags.any() else None,
-        "clean_touched": float(flags[table.clean].mean()),
-    }  # fmt: skip
+    return name, number
 
 
 def _resolved(source: str | None) -> str | None:

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from arhn_hf.auditing.labels import Labels
 from arhn_hf.inputs import Inputs
-from arhn_hf.records import Cell, Document, UsageError
+from arhn_hf.records import Cell, Document, Label, UsageError
 from arhn_hf.stored import StoredRun
+from arhn_hf.text import text_sha256
 
 _FIELDS = ["row", "query_id", "subset", "docid", "label", "position", "text_sha256", "answer_score", "action", "reason"]
 
@@ -46,13 +47,22 @@ class Audited:
     unlabelled: int = 0
 
 
-def ids_of(stored: StoredRun) -> dict[tuple[str, str], list[Cell]]:
-    """(query id, docid) → source cells, from the evidence; rows without ids are not in it."""
+def ids_of(inputs: Inputs) -> dict[tuple[str, str], list[Cell]]:
+    """(query id, docid) → source cells, over the whole source; a passage without a docid goes by the hash of its text, as in the
+    evidence, and rows without query ids are left out."""
     found: dict[tuple[str, str], list[Cell]] = {}
-    for item in _evidence(stored, ["row", "query_id", "docid", "label", "position"]):
-        if item["query_id"] is not None and item["docid"] is not None:
-            cell = Cell(item["row"], item["label"], item["position"])
-            found.setdefault((item["query_id"], item["docid"]), []).append(cell)
+    row = 0
+    for batch in inputs.dataset.with_format("arrow").iter(1000):
+        for source in inputs.form.read(batch):
+            sides: tuple[tuple[Label, list[Document]], ...] = (
+                ("positive", source.positives), ("negative", source.negatives),
+            )  # fmt: skip
+            for label, passages in sides:
+                for position, one in enumerate(passages):
+                    docid = one.docid if one.docid is not None else text_sha256(one.title, one.text or "")
+                    if source.query_id is not None:
+                        found.setdefault((source.query_id, docid), []).append(Cell(row, label, position))
+            row += 1
     return found
 
 
@@ -87,7 +97,9 @@ def gather(stored: StoredRun, inputs: Inputs, labels: Labels) -> Audited:
                     waiting.append((query, item, document))
                 item = next(evidence, None)
             row += 1
-    for query, item, document in waiting:
+    decided = ("relabel", "filter", "keep")
+    # Of equal passages the one that was decided stands for all: the others are its duplicates.
+    for query, item, document in sorted(waiting, key=lambda one: one[1]["action"] not in decided):
         _add(audited, seen, query, item, document, labels, best.get(query))
     return audited
 

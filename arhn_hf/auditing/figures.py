@@ -51,15 +51,16 @@ class Table:
     as_good: Bools
 
     @classmethod
-    def of(cls, candidates: list[Candidate]) -> Table:
-        """Raises `UsageError` if the labels are all of one class."""
+    def of(cls, candidates: list[Candidate], scored: bool | None = None) -> Table:
+        """`scored`: rank by score (else by decision); by default if all have one. Raises `UsageError` if the labels are all of one
+        class."""
         truth = np.array([one.grade >= RELEVANT for one in candidates], dtype=bool)
         if not truth.size or truth.all() or not truth.any():
             kind = "no label" if not truth.size else "only relevant passages" if truth.all() else "no relevant passage"
             raise UsageError(f"{kind} among the {len(candidates)} labelled negatives", hint="An audit needs both kinds")
         good = [one.grade >= (RELEVANT if one.positive_grade is None else one.positive_grade) for one in candidates]
         return cls(
-            scores_of(candidates), truth, np.array([one.grade <= 0 for one in candidates], dtype=bool),
+            scores_of(candidates, has_scores(candidates) if scored is None else scored), truth, np.array([one.grade <= 0 for one in candidates], dtype=bool),
             np.array([one.query for one in candidates], dtype=np.int64), np.array([one.action for one in candidates]),
             np.array(good, dtype=bool),
         )  # fmt: skip
@@ -70,9 +71,14 @@ class Table:
         return self.truth | self.clean
 
 
-def scores_of(candidates: list[Candidate]) -> Floats:
-    """The judge's scores; where it gives none, keep < filter < relabel."""
-    if all(one.score is not None for one in candidates):
+def has_scores(candidates: list[Candidate]) -> bool:
+    """Whether the judge gave every candidate a score."""
+    return all(one.score is not None for one in candidates)
+
+
+def scores_of(candidates: list[Candidate], scored: bool) -> Floats:
+    """The judge's scores, or by decision: keep < filter < relabel."""
+    if scored:
         return np.array([one.score for one in candidates], dtype=np.float64)
     return np.array([_ORDER[one.action] for one in candidates], dtype=np.float64)
 
@@ -80,7 +86,8 @@ def scores_of(candidates: list[Candidate]) -> Floats:
 def figures(audited: Audited, *, samples: int = 1000, seed: int = 42) -> dict[str, Any]:
     """Everything an audit reports of the judge itself, as plain values for JSON. NaN becomes `None`."""
     candidates = audited.candidates
-    table = Table.of(candidates)
+    scored = has_scores(candidates)
+    table = Table.of(candidates, scored)
     interval = partial(with_interval, samples=samples, seed=seed)
     names = sorted({one.subset for one in candidates}, key=lambda name: (name is not None, name or ""))
     leaves, ambiguous = table.actions != "keep", ~table.sure
@@ -88,14 +95,14 @@ def figures(audited: Audited, *, samples: int = 1000, seed: int = 42) -> dict[st
         "queries": len({one.query for one in candidates}), "candidates": len(candidates),
         "relevant": int(table.truth.sum()), "clean": int(table.clean.sum()), "ambiguous": int(ambiguous.sum()),
         "left_out": dict(sorted(audited.left_out.items())), "unlabelled": audited.unlabelled,
-        "scored_by": "score" if all(one.score is not None for one in candidates) else "decision",
+        "scored_by": "score" if scored else "decision",
         "ranking": ranked(table.scores, table, interval), "decisions": decisions(table, interval),
         "ambiguous_leaving": float(leaves[ambiguous].mean()) if ambiguous.any() else None, "grades": by_grade(candidates), "kappa": _kappa(table, interval),
-        **_calibration(table),
+        **_calibration(table, scored),
         "risk_coverage": _risk(table),
     }  # fmt: skip
     if len(names) > 1:
-        report["subsets"] = {name or "(none)": _subset(candidates, name, interval) for name in names}
+        report["subsets"] = {name or "(none)": _subset(candidates, name, interval, scored) for name in names}
     return plain(report)  # type: ignore[no-any-return]
 
 
@@ -167,9 +174,9 @@ def _kappa(table: Table, interval: Callable[..., dict[str, Any]]) -> dict[str, A
     return interval(kappa, table.queries, (table.actions != "keep", table.truth))
 
 
-def _calibration(table: Table) -> dict[str, Any]:
+def _calibration(table: Table, scored: bool) -> dict[str, Any]:
     """How often a score of p is right, for scores that are probabilities."""
-    if table.scores.min() < 0 or table.scores.max() > 1:
+    if not scored or table.scores.min() < 0 or table.scores.max() > 1:
         return {"reliability": None, "expected_calibration_error": None}
     bins = [asdict(one) for one in reliability(table.scores, table.truth)]
     return {
@@ -196,10 +203,12 @@ def _border(scores: Floats, leaves: Bools) -> float:
     return (low + float(under.max())) / 2 if under.size else low
 
 
-def _subset(candidates: list[Candidate], name: str | None, interval: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+def _subset(
+    candidates: list[Candidate], name: str | None, interval: Callable[..., dict[str, Any]], scored: bool
+) -> dict[str, Any]:
     mine = [one for one in candidates if one.subset == name]
     try:
-        table = Table.of(mine)
+        table = Table.of(mine, scored)
     except UsageError as error:
         return {"candidates": len(mine), "why_not": error.message}
     return {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -61,7 +62,7 @@ def from_field(dataset: Dataset, name: str) -> Labels:
         row = 0
         for batch in dataset.select_columns([column]).iter(1000):
             for items in batch[column]:
-                values = _values(items, name) if inside else items
+                values = _values(items, name) if inside else items if isinstance(items, list) else [items]
                 for position, value in enumerate(values or ()):
                     grade = as_grade(value, where=f"row {row}, {column}, item {position}")
                     if grade is not None:
@@ -112,17 +113,17 @@ def as_grade(value: Any, *, where: str) -> float | None:
         return None
     if isinstance(value, bool):
         return RELEVANT if value else 0.0
-    if isinstance(value, (int, float)):
-        if math.isnan(value) or math.isinf(value):
-            raise UsageError(f"{value} is no grade", where=where)
-        return float(value)
-    word = str(value).strip().casefold().replace(" ", "_").replace("-", "_")
+    text = str(value).strip()
+    word = text.casefold().replace(" ", "_").replace("-", "_")
     if word in WORDS:
         return WORDS[word]
     try:
-        return float(word)
+        grade = float(text)
     except ValueError:
         raise UsageError(f"unknown label {value!r}", where=where, hint=f"Known: numbers, {', '.join(WORDS)}") from None
+    if not math.isfinite(grade):
+        raise UsageError(f"{value} is no grade", where=where)
+    return grade
 
 
 def _columns(dataset: Dataset, name: str) -> dict[str, tuple[Any, bool]]:
@@ -152,12 +153,12 @@ def _columns(dataset: Dataset, name: str) -> dict[str, tuple[Any, bool]]:
 def _values(items: Any, name: str) -> list[Any]:
     """One field of a list of passages, which `datasets` gives as a list of structs or a struct of lists."""
     if isinstance(items, dict):
-        return list(items[name])
+        return list(items[name] or ())
     return [None if item is None else item.get(name) for item in items or ()]
 
 
 def _lines(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    file = Path(path).expanduser()
+    file, number = Path(path).expanduser(), 0
     opener: Any = gzip.open if file.name.endswith(".gz") else open
     try:
         with opener(file, "rt", encoding="utf-8") as lines:
@@ -167,10 +168,10 @@ def _lines(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
                     if not isinstance(item, dict):
                         raise UsageError("is not an object", where=f"{path}, line {number}")
                     yield number, item
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UsageError(f"cannot be read ({error.__class__.__name__})", where=path) from error
     except json.JSONDecodeError as error:
-        raise UsageError(f"is not JSON ({error.msg})", where=f"{path}, line {number + 1}") from error
+        raise UsageError(f"is not JSON ({error.msg})", where=f"{path}, line {number}") from error
 
 
 def _give(labels: Labels, ids: Ids, pair: tuple[str, str], grade: float | None, where: str) -> None:

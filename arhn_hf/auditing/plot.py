@@ -19,10 +19,7 @@ def plot(report: dict[str, Any], path: str | Path) -> None:
 
     Raises `UsageError` if matplotlib is missing or the file cannot be written.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise UsageError("matplotlib is not installed", where="--png", hint=HOW_TO_INSTALL) from error
+    matplotlib = refuse_missing()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -39,6 +36,15 @@ def plot(report: dict[str, Any], path: str | Path) -> None:
             raise UsageError(f"cannot be written ({error.strerror})", where=f"--png {path}") from error
 
 
+def refuse_missing() -> Any:
+    """matplotlib. Raises `UsageError` if it is missing."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise UsageError("matplotlib is not installed", where="--png", hint=HOW_TO_INSTALL) from error
+    return matplotlib
+
+
 def _draw_ranking(axes: Any, report: dict[str, Any]) -> None:
     """AUROC with intervals, the judge first."""
     rows = [("this judge", report["ranking"]["auroc"], _JUDGE)]
@@ -46,7 +52,7 @@ def _draw_ranking(axes: Any, report: dict[str, Any]) -> None:
     for place, (_, value, colour) in enumerate(rows):
         if value["value"] is None:
             continue
-        low, high = value["low"] or value["value"], value["high"] or value["value"]
+        low, high = (value["value"] if value[end] is None else value[end] for end in ("low", "high"))
         axes.plot([low, high], [place, place], color=colour, linewidth=2)
         axes.plot(value["value"], place, "o", color=colour)
         axes.annotate(f"{value['value']:.2f}", (value["value"], place), (0, 6), textcoords="offset points", ha="center")

@@ -26,7 +26,7 @@ def section_text(report: dict[str, Any]) -> str:
         "",
         f"Measured on {report['candidates']:,} negatives of {report['queries']:,} queries with labels from {escaped(labels['name'])}: "
         f"{report['relevant']:,} relevant, {report['ambiguous']:,} ambiguous, {report['clean']:,} not relevant. Brackets: 95 % intervals "
-        "over queries. Ambiguous negatives count against precision.",
+        f"over queries. Ambiguous negatives count against precision. Run `{report['run_id']}`.",
         "",
         "| decision | negatives | precision | recall | of the clean |",
         "| --- | ---: | ---: | ---: | ---: |",

@@ -16,16 +16,21 @@ def save_threshold(path: Path, report: dict[str, Any]) -> None:
     comment = [
         f"Fitted by arhn-hf audit for {found['target']} on {report['candidates']} negatives of {report['queries']} queries",
         f"(labels: {' '.join(str(labels['name']).split())}, run {report['run_id']}).",
-        f"There: recall {found['recall']:.3f}, precision {_number(found['precision'])}, of the clean {found['clean_touched']:.3f}.",
+        f"There: recall {found['recall']:.3f}, precision {_number(found['precision'])}, of the clean {_number(found['clean_touched'])}.",
     ]
     text = "".join(f"# {line}\n" for line in comment) + yaml.safe_dump({"answer_threshold": found["answer_threshold"]})
+    refuse_existing(path)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
-    except FileExistsError:
-        raise UsageError("exists already", where=f"--save {path}", hint="Choose another name") from None
     except OSError as error:
         raise UsageError(f"cannot be written ({error.strerror})", where=f"--save {path}") from error
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise `UsageError` if the file exists: nothing a person wrote is overwritten."""
+    if path.exists():
+        raise UsageError("exists already", where=f"--save {path}", hint="Choose another name")
 
 
 def _number(value: float | None) -> str:

@@ -57,10 +57,10 @@ def command(
     Labels: a field of the passages, a file, a second dataset over the same rows, or people's verdicts on a blind sheet.
     """
     from arhn_hf.auditing.agreement import agreement, export_sheet
-    from arhn_hf.auditing.audit import LabelSource, audit
-    from arhn_hf.auditing.plot import plot
+    from arhn_hf.auditing.audit import LabelSource, audit, target_of
+    from arhn_hf.auditing.plot import plot, refuse_missing
     from arhn_hf.auditing.section import write_section
-    from arhn_hf.auditing.thresholds import save_threshold
+    from arhn_hf.auditing.thresholds import refuse_existing, save_threshold
     from arhn_hf.cli.audit_tables import agreement_tables, audit_tables
     from arhn_hf.cli.progress import Progress
     from arhn_hf.monitor import Monitor
@@ -70,6 +70,12 @@ def command(
     sink = Output("json" if as_json else "quiet" if quiet else "human", verbose)
     if save and not thresholds:
         raise UsageError("needs --thresholds", where="--save")
+    if thresholds:  # what would be refused at the end is refused before anything is judged
+        target_of(thresholds)
+    if save:
+        refuse_existing(Path(save))
+    if png:
+        refuse_missing()
     people = bool(export or verdicts)
     asked = None if people else LabelSource(
         grades=grades, gold=gold, labels=labels, labels_split=labels_split, labels_revision=labels_revision
@@ -91,12 +97,12 @@ def command(
         )
         sink.result({**head("audit", "done", 0), "folder": str(folder), **report}, words)
         return 0
+    if save:
+        save_threshold(Path(save), report)
     if png:
         plot(report, png)
     if card:
         write_section(folder, report)
-    if save:
-        save_threshold(Path(save), report)
     sink.result(report, audit_tables(report))
     return 0
 

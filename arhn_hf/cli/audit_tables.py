@@ -139,7 +139,7 @@ def _tail(report: dict[str, Any]) -> Text:
     if report["threshold"]:
         found = report["threshold"]
         lines.append(
-            f"Threshold for {found['target']}: --answer-threshold {found['answer_threshold']:.4f} (recall {found['recall']:.2f}, "
-            f"of the clean {found['clean_touched']:.2f}). It was fitted on these labels: elsewhere it will do worse."
+            f"Threshold for {found['target']}: --answer-threshold {found['answer_threshold']:.4f} (recall {_cell(found['recall'])}, "
+            f"of the clean {_cell(found['clean_touched'])}). It was fitted on these labels: elsewhere it will do worse."
         )
     return Text("\n".join(lines))

@@ -131,8 +131,12 @@ def beside(*parts: Dataset) -> Dataset:
 
 @contextmanager
 def quiet_datasets() -> Iterator[None]:
-    """Silence `datasets`' own bars and warnings while a run shows its own progress; put them back afterwards."""
+    """Silence `datasets`' own bars and warnings while a run shows its own progress; put them back afterwards.
+
+    Also off: the request to the Hub with which `datasets` counts every load, of local files too.
+    """
     bars, level = not are_progress_bars_disabled(), datasets_logging.get_verbosity()
+    counts, datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = datasets.config.HF_UPDATE_DOWNLOAD_COUNTS, False
     disable_progress_bars()
     datasets_logging.set_verbosity_error()
     try:
@@ -141,3 +145,4 @@ def quiet_datasets() -> Iterator[None]:
         if bars:
             enable_progress_bars()
         datasets_logging.set_verbosity(level)
+        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = counts
