@@ -20,7 +20,7 @@ from arhn_hf.rules import Rules, option, option_name, validate
 SOURCE, OUTPUT, JUDGE, CRITERIA, RANKING, GATES = "Source", "Output", "Judge", "Criteria", "Ranking", "Gates"
 PUBLISHING = "Publishing"
 TARGET_NAMES = ("tevatron", "flagembedding", "triplet", "n-tuple", "labeled-pair")
-JUDGES = ("reader", "vllm", "server")
+JUDGES = ("reader", "cross-encoder", "vllm", "server", "replay")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +63,18 @@ class RunConfig(Rules):
         "reader", "What judges: the embedded reader needs no GPU and no download.", group=JUDGE, choices=JUDGES
     )
     model: str | None = option(
-        None, "Model of the judge: Hub id or local folder (server: its name there).", group=JUDGE
-    )
+        None, "Model of the judge: Hub id or local folder (server: its name there; reader: a question-answering "
+        "checkpoint instead of the embedded one; cross-encoder: the one that ranks).", group=JUDGE,
+    )  # fmt: skip
     model_revision: str | None = option(None, "Branch, tag or commit of the model.", group=JUDGE)
+    similarity_model: str | None = option(
+        None, "Encoder of sentence-transformers with which --judge reader compares passages, not the embedded one.",
+        group=JUDGE, metavar="MODEL",
+    )  # fmt: skip
+    responses: str | None = option(
+        None, "Recorded answers of --judge replay: a jsonl file of grades, raw replies or rankings.",
+        group=JUDGE, metavar="FILE",
+    )  # fmt: skip
     engine_arg: tuple[str, ...] = option(
         (), "Passed on to vLLM, such as tensor_parallel_size=2 or max_model_len=8192.",
         group=JUDGE, multiple=True, metavar="KEY=VALUE",
@@ -86,7 +95,7 @@ class RunConfig(Rules):
     )
     concurrency: int = option(64, "Requests a server gets at once.", group=JUDGE, kind=int, minimum=1)
     answer_threshold: float = option(
-        0.4, "Calibrated score from which the reader says that a passage answers.",
+        0.4, "Calibrated score from which the reader says that a passage answers; other models need another one.",
         group=JUDGE, kind=float, minimum=0, maximum=1,
     )  # fmt: skip
     max_chunks: int = option(
@@ -182,8 +191,13 @@ class RunConfig(Rules):
             value = item.rpartition("=")[2]
             if "=" not in item or value not in ("question", "claim", "skip"):
                 raise UsageError(f"{item!r} is not SUBSET=question, claim or skip", where="--criterion")
-        if self.judge != "reader" and not self.model:
+        if (self.judge == "replay") != (self.responses is not None):
+            said = "--judge replay needs a file" if self.judge == "replay" else "goes with --judge replay only"
+            raise UsageError(said, where="--responses")
+        if self.judge not in ("reader", "replay") and not self.model:
             raise UsageError(f"--judge {self.judge} needs a model", where="--model")
+        if self.judge != "reader" and self.similarity_model:
+            raise UsageError("goes with --judge reader only", where="--similarity-model")
         if self.judge == "server" and not self.base_url:
             raise UsageError(
                 "--judge server needs the endpoint", where="--base-url", hint="Such as http://localhost:8000/v1"

@@ -58,7 +58,7 @@ def _plan(
     index = inputs.index_rows()
     monitor.begin("finding duplicates", len(index))
     transform = make_prepare(
-        inputs.dataset, inputs.form, inputs.index, config, inputs.criteria, english_only=config.judge == "reader",
+        inputs.dataset, inputs.form, inputs.index, config, inputs.criteria, english_only=_english_only(config),
         report=monitor.advance,
     )  # fmt: skip
     rows = Maps(scratch, "plan").map("rows", index, transform, ROWS)
@@ -151,7 +151,7 @@ def _cost(rows: Dataset, config: RunConfig, monitor: Monitor) -> dict[str, Any]:
         requests.append(len(lengths))
         tokens.append(sum(lengths))
         open_ones = len(wanted) - len(row.positives)
-        rankings.append(0 if config.judge == "reader" or open_ones <= 0 else config.orders)
+        rankings.append(_ranking_requests(config, len(wanted)) if open_ones > 0 else 0)
         monitor.advance(1)
     factor = 1 if exact else len(rows) / max(1, len(chosen))
     return {
@@ -186,3 +186,15 @@ def _estimate(values: list[int], factor: float) -> dict[str, Any]:
 def _values(rows: Dataset) -> Iterator[dict[str, Any]]:
     for batch in rows.with_format("arrow").iter(200):
         yield from batch.to_pylist()
+
+
+def _english_only(config: RunConfig) -> bool:
+    """Whether the embedded reader looks for the answers: it reads nothing else."""
+    return config.judge == "cross-encoder" or (config.judge == "reader" and not config.model)
+
+
+def _ranking_requests(config: RunConfig, passages: int) -> int:
+    """Requests that rank one row whose `passages` were read, at most: readers send none, a cross-encoder one a passage."""
+    if config.judge in ("reader", "replay"):
+        return int(config.judge == "replay")
+    return passages if config.judge == "cross-encoder" else config.orders

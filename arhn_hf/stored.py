@@ -29,7 +29,7 @@ from arhn_hf.stages.prepare import make_prepare
 from arhn_hf.stages.tables import ANSWERS, RANKINGS, ROWS, to_answers, to_prepared, to_row
 from arhn_hf.stages.treat import Treatments, answerable_shares, subsets
 
-ENGLISH_ONLY = frozenset({"reader"})
+ENGLISH_ONLY = frozenset({"reader", "cross-encoder"})  # kinds of judges in which the embedded reader finds the answers
 _SECTIONS = (
     "run_id", "source", "sample", "format", "variants", "rules", "criteria", "ranking", "judges", "file_type", "results",
 )  # fmt: skip

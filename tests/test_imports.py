@@ -30,10 +30,10 @@ HEAVY = {
     "vllm": {"engines/vllm.py"},
     "openai": {"engines/server.py"},
     "jinja2": {"engines/chat.py"},
-    "torch": set(),
+    "torch": {"engines/checkpoints.py"},
     "ray": set(),
-    "sentence_transformers": set(),
-    "transformers": set(),
+    "sentence_transformers": {"engines/checkpoints.py"},
+    "transformers": {"engines/checkpoints.py"},
 }
 
 

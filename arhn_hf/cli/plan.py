@@ -53,7 +53,8 @@ def command(ctx: click.Context, /, probe: int | None, as_json: bool, quiet: bool
             else ""
         )
         subsets.add_row(harmless(subset or "(none)"), f"{about['rows']:,}", about["criterion"], note)
-    tail = [Text("The embedded reader judges: no LLM reads these passages.")] if report["judge"] == "reader" else []
+    embedded = config.judge == "reader" and not config.model
+    tail = [Text("The embedded reader judges: no LLM reads these passages.")] if embedded else []
     output.result(report, [facts, subsets, *tail])
     return 0
 

@@ -6,12 +6,16 @@ from typing import Any
 
 import yaml
 
-from arhn_hf.config import RunConfig
+from arhn_hf.config import RunConfig, option_fields
 from arhn_hf.engines.base import Engine
+from arhn_hf.engines.replay import ReplayEngine
+from arhn_hf.engines.routed import RoutedEngine
 from arhn_hf.judges.asking import Asker
 from arhn_hf.judges.base import Judge
+from arhn_hf.judges.cross_encoder import CrossEncoderJudge, RoutedAsker
 from arhn_hf.judges.llm import ANSWER_TOKENS, LLMJudge
 from arhn_hf.judges.reader import ReaderJudge
+from arhn_hf.judges.replay import ReplayJudge
 from arhn_hf.monitor import Monitor
 from arhn_hf.prompts import check_folder
 from arhn_hf.store import Store
@@ -26,10 +30,17 @@ def open_judge(config: RunConfig, store: Store, monitor: Monitor) -> tuple[Judge
     """
     if config.prompts:
         check_folder(config.prompts)
+    if config.judge == "cross-encoder":
+        return _open_cross_encoder(config, store, monitor)
+    if config.judge == "replay":
+        recorded = ReplayEngine(config.responses or "")
+        replaying = Asker(recorded, store, max_in_flight=config.max_in_flight, stop=monitor.stop)
+        return ReplayJudge(replaying, recorded), replaying
     engine = _open_engine(config, monitor)
     asker = Asker(engine, store, max_in_flight=config.max_in_flight, stop=monitor.stop)
     if config.judge == "reader":
-        return ReaderJudge(asker, threshold=config.answer_threshold, max_chunks=config.max_chunks), asker
+        reads = _other_reader(monitor, config) if config.model or config.similarity_model else ReaderJudge
+        return reads(asker, threshold=config.answer_threshold, max_chunks=config.max_chunks), asker
     judge = LLMJudge(
         asker, name=config.judge, about=engine.about, orders=config.orders, window_size=config.window_size,
         window_positives=config.window_positives, seed=config.seed, rank_input=config.rank_input,
@@ -39,8 +50,36 @@ def open_judge(config: RunConfig, store: Store, monitor: Monitor) -> tuple[Judge
     return judge, asker
 
 
+def _open_cross_encoder(config: RunConfig, store: Store, monitor: Monitor) -> tuple[Judge, Asker]:
+    """The embedded reader answers, the cross-encoder ranks; the one that can be refused is opened first."""
+    from arhn_hf.engines.cross_encoder import CrossEncoderEngine
+    from arhn_hf.engines.reader import ReaderEngine
+
+    ranker = CrossEncoderEngine(config.model or "", revision=config.model_revision)
+    engine = RoutedEngine({"answer": ReaderEngine(), "rank": ranker})
+    asker = RoutedAsker(engine, store, max_in_flight=config.max_in_flight, stop=monitor.stop)
+    return CrossEncoderJudge(asker, threshold=config.answer_threshold, max_chunks=config.max_chunks), asker
+
+
+def _other_reader(monitor: Monitor, config: RunConfig) -> type[ReaderJudge]:
+    """The judge over models that are not the embedded ones; a threshold that was chosen for those is called that."""
+    from arhn_hf.judges.torch_reader import TorchReaderJudge
+
+    usual = option_fields()["answer_threshold"].default
+    if config.answer_threshold == usual:
+        monitor.notice(
+            f"The threshold {usual} was chosen for the embedded reader, and this model's scores are on another scale: "
+            "set --answer-threshold by `arhn-hf audit --thresholds`."
+        )
+    return TorchReaderJudge
+
+
 def _open_engine(config: RunConfig, monitor: Monitor) -> Engine:
     """Heavy libraries are imported by the engine that needs them."""
+    if config.judge == "reader" and (config.model or config.similarity_model):
+        from arhn_hf.engines.torch_reader import TorchReaderEngine
+
+        return TorchReaderEngine(config.model, revision=config.model_revision, similarity_model=config.similarity_model)
     if config.judge == "reader":
         from arhn_hf.engines.reader import ReaderEngine
 

@@ -16,9 +16,10 @@ from arhn_hf.publishing.summary import Summary
 from arhn_hf.rules import Rules, option_name
 
 PICTURE = "negatives.svg"
+LLMS = frozenset({"vllm", "server"})  # kinds of judges that are one
 _SAID = {
     "revision": "revision", "vllm": "vLLM", "dtype": "dtype", "quantization": "quantisation", "template": "chat template",
-    "sampling": "sampling",
+    "sampling": "sampling", "similarity_model": "compared by",
 }  # fmt: skip
 _COUNTS = ("positives", "negatives", "relabel", "filter", "duplicate", "undecided", "keep", "skipped")
 _RANKING = {"candidates": "answered", "input": "passage", "window_size": 20, "window_positives": 5}  # defaults
@@ -57,18 +58,24 @@ def code(text: str, language: str = "text") -> str:
 
 def judged_by(judges: dict[str, Any]) -> str:
     """What judged, in the card's first lines; that no LLM did is said plainly."""
-    if all(about["kind"] == "reader" for about in judges.values()):
+    kinds = {about["kind"] for about in judges.values()}
+    names = ", ".join(_judge(one) for one in judges.values())
+    if kinds == {"reader"}:
         return (
             "**No LLM judged this dataset**: the small embedded reader of arhn-hf did, which is meant for trials and as a "
             "first pass."
         )
-    return f"Judged by {', '.join(_judge(one) for one in judges.values())}."
+    if kinds == {"replay"}:
+        recorded = ", ".join(escaped(one["recorded"]) for one in judges.values())
+        return f"Judged by recorded {recorded}, not by a model of this run: {names}."
+    return f"Judged by {names}." if kinds & LLMS else f"**No LLM judged this dataset**: {names} did."
 
 
 def _judge(about: dict[str, Any]) -> str:
     """A judge's model, and everything known that changes what it says (its prompts apart)."""
     said = [f"{name} {escaped(_plain(about[key]))}" for key, name in _SAID.items() if key in about]
     said += ["thinking on"] if about.get("thinking") else []
+    said += [f"answers found by {escaped(about['answers_by']['model'])}"] if "answers_by" in about else []
     return f"{escaped(about['model'])} ({', '.join(said)})"
 
 
@@ -199,16 +206,20 @@ def command(document: dict[str, Any]) -> str:
         ("variants", None if len(document["variants"]) == 3 else ",".join(document["variants"])),
     ]  # fmt: skip
     for about in document["judges"].values():
-        if about["kind"] != "reader":
+        pairs.append(("similarity_model", about.get("similarity_model")))
+        if about["kind"] == "replay":
+            pairs += [("judge", "replay"), ("responses", about["model"])]
+        elif about["kind"] != "reader":
             revision = about["revision"]
             named = None if revision == "unverified" or str(revision).startswith("sha256:") else revision
-            pairs += [("judge", about["kind"]), ("model", about["model"]), ("model_revision", named)]
+            judge = "reader" if about["kind"] == "reader-checkpoint" else about["kind"]
+            pairs += [("judge", judge), ("model", about["model"]), ("model_revision", named)]
             pairs += [("thinking", True)] if about.get("thinking") else []
             pairs += [("base_url", "URL")] if about["kind"] == "server" else []
-    by_reader = all(about["kind"] == "reader" for about in document["judges"].values())
+    one_order = not LLMS & {about["kind"] for about in document["judges"].values()}
     for item in fields(Rules):
         value = document["rules"][item.name]
-        settled = item.name == "short_rows" or (item.name == "orders" and by_reader)
+        settled = item.name == "short_rows" or (item.name == "orders" and one_order)
         if value != item.default and not settled:
             pairs.append(
                 (item.name if value is not False else f"no_{item.name}", value if value is not False else True)

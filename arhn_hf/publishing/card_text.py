@@ -63,7 +63,7 @@ def _replaced(head: str, values: dict[str, Any], without: tuple[str, ...]) -> st
     lines: list[str] = []
     skipping = False
     left = dict(values)
-    for line in head.splitlines():
+    for line in head.rstrip("\n").split("\n") if head else ():
         match = _KEY.match(line)
         key = next((group for group in match.groups() if group is not None), None) if match else None
         if key is not None:
@@ -79,7 +79,9 @@ def _replaced(head: str, values: dict[str, Any], without: tuple[str, ...]) -> st
 
 
 def _dumped(values: dict[str, Any]) -> str:
-    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120))
+    """YAML that reads as these values; escaped where PyYAML writes a character (U+0085) that it does not read back."""
+    text = str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120))
+    return text if yaml.safe_load(text) == values else str(yaml.safe_dump(values, sort_keys=False, width=120))
 
 
 def join_card(head: str, body: str) -> str:

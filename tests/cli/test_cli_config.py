@@ -22,7 +22,7 @@ SPECIAL = {
     "engine_arg": ("a=1", "b=x"),
 }
 # Options that a value of another one cannot do without.
-COMPANIONS = {"judge": ["--model", "m", "--base-url", "http://localhost:1/v1"]}
+COMPANIONS = {"judge": ["--responses", "recorded.jsonl"], "responses": ["--judge", "replay"]}
 Captured = Callable[[], RunConfig]
 
 
