@@ -107,11 +107,16 @@ def stages(output: Path, since: int = 0) -> list[str]:
 
 
 def start(*command: str) -> subprocess.Popen[str]:
-    """This Python on `command`, from the project's root."""
+    """This Python on `command`, from the project's root. Ctrl-C reaches it even where these tests run in the background of a
+    shell, which has its children ignore it."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, *command], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def start_scripted(source: Path, output: Path, calls: Path, **options: Any) -> subprocess.Popen[str]:
@@ -171,14 +176,14 @@ class Said:
 
 def command_line(engine: ScriptedEngine, capsys: pytest.CaptureFixture[str], *arguments: str) -> Said:
     """`arhn-hf ARGUMENTS` in this process, with a scripted engine in place of the judge's."""
-    import arhn_hf.pipeline
+    from arhn_hf import pushing
     from arhn_hf.cli.main import run
 
     before = signal.getsignal(signal.SIGTERM)
     capsys.readouterr()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            arhn_hf.pipeline, "run_refine", lambda config, monitor: run_refine(config, monitor, scripted_judge(engine))
+            pushing, "run_refine", lambda config, monitor, *_: run_refine(config, monitor, scripted_judge(engine))
         )
         try:
             with pytest.raises(SystemExit) as ended:

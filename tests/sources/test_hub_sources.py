@@ -35,7 +35,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, make: Make) -> dict[str, Any]:
         seen["asked"] = (repo_id, revision)
         if seen["error"] is not None:
             raise seen["error"]
-        return SimpleNamespace(sha=SHA)
+        return SimpleNamespace(sha=SHA, card_data=None)
 
     def load_dataset_builder(path: str, revision: str, **options: Any) -> Any:
         seen["built"] = (path, revision)
