@@ -88,7 +88,12 @@ def check(
             monitor.begin("downloading")
             copy = Path(scratch) / "published"
             commit = download(str(directory), revision, copy)
-            report = _check(copy, Path(scratch), monitor, source, corpus, limits)
+            try:
+                report = _check(copy, Path(scratch), monitor, source, corpus, limits)
+            except UsageError as error:
+                if error.where is not None and error.where.startswith(str(copy)):  # a place that nobody knows
+                    error.where = f"{directory}{error.where.removeprefix(str(copy))}"
+                raise
             return {**report, "folder": str(directory), "revision": commit}
 
     return run_in_thread(work, monitor)

@@ -7,6 +7,7 @@ in `docs/cli.md` are generated from these fields, so that they cannot drift apar
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,6 +21,13 @@ from arhn_hf.rules import Rules, option, option_name, validate
 SOURCE, OUTPUT, JUDGE, CRITERIA, RANKING, GATES = "Source", "Output", "Judge", "Criteria", "Ranking", "Gates"
 PUBLISHING = "Publishing"
 TARGET_NAMES = ("tevatron", "flagembedding", "triplet", "n-tuple", "labeled-pair")
+_LLMS = ("vllm", "server")
+_ONLY_FOR = {
+    "engine_arg": ("vllm",), "base_url": ("server",), "request_timeout": ("server",), "patience": ("server",),
+    "concurrency": ("server",), "thinking": _LLMS, "max_tokens": _LLMS, "prompts": _LLMS, "similarity_model": ("reader",),
+    "responses": ("replay",),
+}  # fmt: skip
+"""Options that mean something to these judges alone: elsewhere they could only be ignored."""
 JUDGES = ("reader", "cross-encoder", "vllm", "server", "replay")
 
 
@@ -191,20 +199,27 @@ class RunConfig(Rules):
             value = item.rpartition("=")[2]
             if "=" not in item or value not in ("question", "claim", "skip"):
                 raise UsageError(f"{item!r} is not SUBSET=question, claim or skip", where="--criterion")
-        if (self.judge == "replay") != (self.responses is not None):
-            said = "--judge replay needs a file" if self.judge == "replay" else "goes with --judge replay only"
-            raise UsageError(said, where="--responses")
+        if self.judge == "replay" and self.responses is None:
+            raise UsageError("--judge replay needs a file", where="--responses")
         if self.judge not in ("reader", "replay") and not self.model:
             raise UsageError(f"--judge {self.judge} needs a model", where="--model")
-        if self.judge != "reader" and self.similarity_model:
-            raise UsageError("goes with --judge reader only", where="--similarity-model")
+        for name, judges in _ONLY_FOR.items():
+            if self.judge not in judges and getattr(self, name) != option_fields()[name].default:
+                raise UsageError(f"goes with --judge {' or '.join(judges)} only", where=option_name(name))
         if self.judge == "server" and not self.base_url:
             raise UsageError(
                 "--judge server needs the endpoint", where="--base-url", hint="Such as http://localhost:8000/v1"
             )
+        if self.base_url is not None and not re.match(r"https?://[^/\s\[\]:]+(:\d+)?(/|$)", self.base_url):
+            raise UsageError(
+                f"{self.base_url!r} is no address", where="--base-url", hint="Such as http://localhost:8000/v1"
+            )
         for item in self.engine_arg:
             if "=" not in item:
                 raise UsageError(f"{item!r} is not KEY=VALUE", where="--engine-arg")
+        for name in publishing_names():
+            if name not in ("push", "license", "card_template") and getattr(self, name) and self.push is None:
+                raise UsageError("goes with --push", where=option_name(name))
         if self.create_pr and (self.tag or self.push_revision):
             other = "--tag" if self.tag else "--push-revision"
             raise UsageError(f"goes with no pull request: leave out {other}", where="--create-pr")

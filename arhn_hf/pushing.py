@@ -58,7 +58,8 @@ def push(
 
     The options are those of `arhn-hf push`; `source` and `corpus` say where the source is now, if it moved; `api` is the client to
     use (its token, its endpoint). Returns a `PushResult`. Raises `UsageError` (nothing was sent), `GateError` (the folder's promises
-    or gates fail) or `ArhnError` (the Hub failed: the repository is as it was, and the same call goes on).
+    or gates fail) or `ArhnError` (the Hub failed: unless the error says that the commit was made, the repository is as it was, and the same
+    call goes on).
     """
     options = PushOptions(
         private=private, create_pr=create_pr, revision=revision, tag=tag, commit_message=commit_message, license=license,
@@ -88,7 +89,17 @@ def refine_and_push(
     """
     if config.push is None:
         return run_refine(config, monitor, factory)
-    repo_id = config.push
+    try:
+        return _refine_and_push(config, config.push, monitor, factory, api)
+    except UsageError as error:
+        if error.where == "--revision":  # as `arhn-hf push` calls it
+            error.where = "--push-revision"
+        raise
+
+
+def _refine_and_push(
+    config: RunConfig, repo_id: str, monitor: Monitor, factory: JudgeFactory, api: HfApi | None
+) -> RefineResult:
     options = PushOptions(
         private=config.private, create_pr=config.create_pr, revision=config.push_revision, tag=config.tag,
         commit_message=config.commit_message, license=config.license, into_existing=config.into_existing,

@@ -3,7 +3,7 @@
 Why it exists: where nobody has labelled the data, a hundred verdicts are the only measure of a judge, and they count
 only if the person did not know what the judge had decided. So a sheet holds texts and an opaque id, and nothing else.
 The judge's snippet is on it, since people find an answer faster where it is quoted. That hints, because a kept negative
-has none: agreement on a sheet is, if anything, too high.
+has none: agreement on such a sheet is, if anything, too high, and a sheet can be made without snippets.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ def export_sheet(
     *,
     count: int = 100,
     seed: int = 42,
+    snippets: bool = True,
     source: str | None = None,
     corpus: str | None = None,
     monitor: Monitor | None = None,
@@ -91,14 +92,14 @@ def export_sheet(
     Drawn are distinct passages of a query that were relabeled, filtered or kept, as equally many of each as there are,
     at random by `seed`; their order is random too. All of them, if there are no more than `count`. A person writes
     `yes`, `partly` or `no` into the column `verdict`, and anything into `remark`. A task instruction stands above its
-    query, as the judge read it. Only the folder can resolve an `id`.
+    query, as the judge read it. Only the folder can resolve an `id`. Without `snippets` that column is empty.
 
     Made for spreadsheets (our choice): UTF-8 with a byte-order mark, an apostrophe before text that would be a formula
     (OWASP, CSV injection), texts cut after 32,000 characters. Raises `UsageError` if `path` exists (what people wrote
     is never lost) or its folder does not, for a `count` below 1, if nothing was decided, and as `StoredRun.open`.
     """
     monitor, target = monitor or Monitor(), Path(path)
-    _refuse_target(target)
+    refuse_target(target)
     if count < 1:
         raise UsageError(f"{count} negatives are no sheet", where="--size", hint="Give 1 or more")
 
@@ -108,7 +109,7 @@ def export_sheet(
             if not found:
                 raise UsageError("no negative was relabeled, filtered or kept", where=str(directory))
             monitor.begin("writing the sheet")
-            _write(target, _rows(stored, inputs, found))
+            _write(target, _rows(stored, inputs, found, snippets=snippets))
             return len(found)
 
     return run_in_thread(work, monitor)
@@ -239,16 +240,16 @@ def _opened(
         yield stored, stored.open(stored.config(source=here, corpus=corpus), stored.criteria(), monitor)
 
 
-def _rows(stored: StoredRun, inputs: Inputs, found: Sequence[Decided]) -> list[list[str]]:
+def _rows(stored: StoredRun, inputs: Inputs, found: Sequence[Decided], *, snippets: bool) -> list[list[str]]:
     """The sheet's rows, safe for spreadsheets."""
     run_id = stored.lineage["run_id"]
     sources = inputs.form.read(inputs.dataset.with_format("arrow")[[one.row for one in found]])
-    snippets = stored.evidence.select_columns(["snippet"])[[one.at for one in found]]["snippet"]
+    quoted = stored.evidence.select_columns(["snippet"])[[one.at for one in found]]["snippet"]
     rows = []
-    for one, source, snippet in zip(found, sources, snippets, strict=True):
+    for one, source, snippet in zip(found, sources, quoted, strict=True):
         document = source.negatives[one.position]
         query = "\n".join(part for part in (source.instruction, source.query) if part)
-        texts = (query, document.title, document.text, snippet)
+        texts = (query, document.title, document.text, snippet if snippets else None)
         rows.append([sheet_id(run_id, one.row, one.position), *(_safe(text or "") for text in texts), "", ""])
     return rows
 
@@ -261,7 +262,8 @@ def _safe(text: str) -> str:
     return f"'{text}" if text.startswith(_CONTROL) or text.lstrip().startswith(_FORMULA) else text
 
 
-def _refuse_target(target: Path) -> None:
+def refuse_target(target: Path) -> None:
+    """Raise `UsageError` for a sheet that exists already, or has no folder to stand in."""
     if target.exists():
         raise UsageError("exists already", where=str(target), hint="Name a new file: verdicts are never overwritten")
     if not target.parent.is_dir():
@@ -277,7 +279,7 @@ def _write(target: Path, rows: Sequence[Sequence[str]]) -> None:
     try:
         file = target.open("x", encoding="utf-8-sig", newline="")
     except FileExistsError:
-        _refuse_target(target)
+        refuse_target(target)
         raise
     try:
         with file:

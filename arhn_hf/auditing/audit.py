@@ -86,7 +86,7 @@ def audit(
                 **head("audit", "done", 0), "folder": str(directory), "run_id": stored.lineage["run_id"],
                 "judges": stored.lineage["judges"],
                 "labels": {
-                    "kind": found.kind, "name": found.name, "labels": len(found.grades), "unjoined": found.unjoined,
+                    "kind": found.kind, "name": found.name, "labels": len(found.grades), "unjoined": found.unjoined, "set_aside": found.set_aside,
                     "examples": found.examples,
                 },
                 **figures(audited, samples=samples, seed=seed), "baselines": {}, "threshold": None,

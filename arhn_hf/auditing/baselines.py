@@ -33,7 +33,7 @@ def baselines(audited: Audited, embed: Embed) -> dict[str, tuple[Floats, Any]]:
         "BM25, ratio to the positive": (words, None),
         "cosine to the query": (to_query, None),
         f"TopK-PercPos {PERC_POS}": (
-            to_query - positive_to_query, to_query >= positive_to_query - (1 - PERC_POS) * np.abs(positive_to_query)
+            (to_query - positive_to_query) / np.maximum(np.abs(positive_to_query), 1e-9), to_query >= positive_to_query - (1 - PERC_POS) * np.abs(positive_to_query)
         ),
         f"TopK-MarginPos {MARGIN_POS}": (to_query - positive_to_query, to_query >= positive_to_query - MARGIN_POS),
         "cosine to the labelled positive": (to_positive, None),

@@ -36,12 +36,13 @@ Ids = Mapping[tuple[str, str], list[Cell]]
 @dataclass
 class Labels:
     """Grades by source cell. `kind` and `name` say where from; `unjoined` counts labels that belong to no passage of the source,
-    with up to three `examples`."""
+    with up to three `examples`; `set_aside` those that are no grade (`duplicate`)."""
 
     kind: str
     name: str
     grades: dict[Cell, float] = field(default_factory=dict)
     unjoined: int = 0
+    set_aside: int = 0
     examples: list[str] = field(default_factory=list)
 
     def miss(self, what: str) -> None:
@@ -181,6 +182,7 @@ def _give(labels: Labels, ids: Ids, pair: tuple[str, str], grade: float | None, 
         labels.miss(f"{pair[0]}, {pair[1]}")
         return
     if grade is None:
+        labels.set_aside += 1
         return
     for cell in cells:
         before = labels.grades.setdefault(cell, grade)

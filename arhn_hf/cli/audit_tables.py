@@ -21,18 +21,29 @@ def audit_tables(report: dict[str, Any]) -> list[Any]:
 
 
 def agreement_tables(report: dict[str, Any]) -> list[Any]:
-    """Renderables for people's verdicts: one table a person, and their agreement."""
+    """Renderables for people's verdicts: figures by person, their agreement with each other, and published kappas beside it."""
+    found = report["agreement"]
+    people = dict(found["annotators"])
+    if found["majority"]:
+        people["majority"] = found["majority"]
     table = Table(title="Verdicts of people", title_justify="left")
     table.add_column("figure")
-    found = report["agreement"]
-    people = found["annotators"]
     for name in people:
         table.add_column(harmless(name), justify="right")
-    rows = sorted({key for one in people.values() for key in one})
-    for key in rows:
-        cells = [_cell(one.get(key)) for one in people.values()]
-        table.add_row(harmless(key.replace("_", " ")), *cells)
-    return [table]
+    for key in dict.fromkeys(key for one in people.values() for key in one):
+        table.add_row(harmless(key.replace("_", " ")), *(_cell(one.get(key)) for one in people.values()))
+    lines = [
+        f"{harmless(pair['first'])} and {harmless(pair['second'])}: kappa {_cell(pair['kappa_yes_or_partly'])} on {pair['both']} "
+        "passages that both judged."
+        for pair in found["pairs"]
+    ]
+    lines += [
+        f"Published, {one['name']}: {one['of']}, kappa {one['low']:.2f}"
+        + (f" to {one['high']:.2f}" if one["high"] != one["low"] else "")
+        + f" ({one['source']})."
+        for one in found["published_kappas"]
+    ]
+    return [table, Text("\n".join(lines))]
 
 
 def _cell(value: Any) -> str:
@@ -51,7 +62,9 @@ def _head(report: dict[str, Any]) -> Text:
         examples = "; ".join(harmless(one) for one in labels["examples"])
         lines.append(f"{labels['unjoined']:,} labels belong to no passage of the source, such as {examples}.")
     if report["unlabelled"]:
-        lines.append(f"{report['unlabelled']:,} negatives have no label.")
+        lines.append(
+            f"{report['unlabelled']:,} negatives have no grade ({labels['set_aside']:,} are labelled duplicate)."
+        )
     if report["left_out"]:
         left = ", ".join(f"{count:,} {harmless(name)}" for name, count in report["left_out"].items())
         lines.append(f"Not decided by the judge, so not measured: {left}.")

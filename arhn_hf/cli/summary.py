@@ -32,9 +32,10 @@ def push_summary(done: PushResult) -> Text:
         if done.pr
         else f"Published: {done.url} (commit {done.commit[:12]}{f', tag {done.tag}' if done.tag else ''})"
     )
-    if done.pr:
+    if done.pr is not None:
         return Text(f"{where}\nNobody's data changed yet: merge it to publish.")
-    lines = [f'  load_dataset("{done.repo_id}", "{name}", split="train")' for name in done.variants]
+    branch = f', revision="{done.revision}"' if done.revision else ""
+    lines = [f'  load_dataset("{done.repo_id}", "{name}", split="train"{branch})' for name in done.variants]
     return Text("\n".join([where, "Load it:", *lines]))
 
 

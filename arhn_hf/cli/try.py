@@ -64,11 +64,7 @@ def _parts(report: dict[str, Any]) -> list[Any]:
             parts.append(Text(f"{message['role']}:", style="dim"))
             parts.append(Text(_lines(message["content"])))
         if "messages" not in request:
-            parts.append(
-                Text(
-                    f"query: {harmless(request['query'])}\npassage: {harmless(request['title'])} {harmless(request['text'])}"
-                )
-            )
+            parts.append(Text("\n".join(f"{name}: {harmless(value)}" for name, value in request.items())))
         parts.append(Text(f"reply ({one['finish_reason']}):", style="dim"))
         parts.append(Text(_lines(one["response"]), style="green"))
         parts.append(Text(""))

@@ -32,7 +32,7 @@ class ReplayEngine(Engine):
             "kind": "replay", "model": file.name, "revision": f"sha256:{self.identity['responses']}",
         }  # fmt: skip
         self._found: dict[tuple[str, ...], str] = {}
-        self.graded = False
+        self.graded = self._ranked = False
         try:
             text = (gzip.decompress(content) if file.name.endswith(".gz") else content).decode()
         except (OSError, EOFError, UnicodeDecodeError) as error:
@@ -70,6 +70,9 @@ class ReplayEngine(Engine):
         if kind == "rank" and not isinstance(kept["ranking"], list):
             raise UsageError("ranking is not a list of docids", where=where)
         self.graded = self.graded or "grade" in kept
+        self._ranked = self._ranked or kind == "rank"
+        if self.graded and self._ranked:
+            raise UsageError("grades rank by themselves: a file holds grades or rankings", where=where)
         text = json.dumps(kept, sort_keys=True)
         if self._found.setdefault(_key(kind, item), text) != text:
             raise UsageError("says something else than an earlier line of the same pair", where=where)

@@ -148,7 +148,10 @@ class ServerEngine(Engine):
         if status in (401, 403):
             raise EngineError("the server refuses the API key", where="--base-url", hint="Set OPENAI_API_KEY") from None
         if status == 404:
-            raise EngineError(f"the server does not know the model {self._model!r}", where="--model") from None
+            raise EngineError(
+                f"the server does not know the model {self._model!r}, or not this address", where="--model",
+                hint="Check the name, and that --base-url ends as the server's does, mostly in /v1",
+            ) from None  # fmt: skip
         reason = " ".join(str(getattr(error, "message", "")).split())[:300]
         named = f"{reason} {getattr(error, 'param', None) or ''} {getattr(error, 'code', None) or ''}".lower()
         if any(words in named for words in _TOO_LONG):

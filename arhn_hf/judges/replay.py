@@ -16,7 +16,7 @@ from arhn_hf.judges.asking import Asker
 from arhn_hf.judges.base import Judge
 from arhn_hf.judges.grounding import ground
 from arhn_hf.judges.parsing import parse_answer
-from arhn_hf.records import Answer, Placement, Ranking, Row
+from arhn_hf.records import Answer, Placement, Ranking, Row, UsageError
 
 RELEVANT = 2.0  # as TREC grades it
 
@@ -32,6 +32,10 @@ class ReplayJudge(Judge):
 
     async def answers(self, row: Row, criterion: str, wanted: Sequence[int]) -> list[Answer]:
         """See `Judge.answers`."""
+        if row.query_id is None or any(row.passages[i].docid is None for i in wanted):
+            raise UsageError(
+                "the source has no query ids and docids to find recorded answers by", where="--judge replay"
+            )
         requests = [
             Request("answer", {"query_id": row.query_id or "", "docid": row.passages[i].docid or ""}) for i in wanted
         ]

@@ -26,6 +26,7 @@ from arhn_hf.publishing.card_text import (
     with_audit,
     with_section,
     without_audit,
+    without_stale_audit,
 )
 from arhn_hf.publishing.licenses import known
 from arhn_hf.publishing.summary import Summary
@@ -52,14 +53,17 @@ def render_card(
     head, body = split_card(existing.read_text(encoding="utf-8")) if existing.is_file() else ("", "")
     values = head_values(document, read_head(head), folder / ".arhn" / "new", source_card, license)
     section = f"{BEGIN}\n{_section(document, summary, template)}\n{END}"
-    return join_card(edit_head(head, values), with_section(body, section))
+    body = without_stale_audit(with_section(body, section), document["run_id"])
+    return join_card(edit_head(head, values), body)
 
 
-def merge_cards(local: str, remote: str | None, *, repo_id: str, license: str | None, ours: bool = True) -> str:
+def merge_cards(
+    local: str, remote: str | None, *, repo_id: str, license: str | None, run_id: str | None = None, ours: bool = True
+) -> str:
     """The card to push: the one that is there already, with the section and the keys of ours from the local one.
 
-    What a person wrote into either stays; where both say something of their own in the YAML head, the one on the Hub wins. `ours` is
-    false for a repository that holds a person's own data: then their configuration stays the default one.
+    What a person wrote into either stays; where both say something of their own in the YAML head, the one on the Hub wins. `run_id` is the
+    run that is pushed: an audit of another one is left out. `ours` is false for a repository that holds a person's own data: then their configuration stays the default one.
     """
     local_head, local_body = split_card(local)
     mine = read_head(local_head)
@@ -87,6 +91,8 @@ def merge_cards(local: str, remote: str | None, *, repo_id: str, license: str | 
         body = _with_local_words(body, outside(without_audit(local_body)))
     if audit := section_of(local_body, AUDIT):
         body = with_audit(body, audit)
+    if run_id is not None:
+        body = without_stale_audit(body, run_id)
     return join_card(edit_head(head, values, without=stale), body)
 
 

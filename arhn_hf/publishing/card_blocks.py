@@ -11,7 +11,9 @@ import unicodedata
 from dataclasses import fields
 from typing import Any
 
+from arhn_hf.config import option_fields
 from arhn_hf.criteria import Criteria
+from arhn_hf.prompts import template
 from arhn_hf.publishing.summary import Summary
 from arhn_hf.rules import Rules, option_name
 
@@ -22,6 +24,7 @@ _SAID = {
     "sampling": "sampling", "similarity_model": "compared by",
 }  # fmt: skip
 _COUNTS = ("positives", "negatives", "relabel", "filter", "duplicate", "undecided", "keep", "skipped")
+_READING = {name: option_fields()[name].default for name in ("answer_threshold", "max_chunks")}
 _RANKING = {"candidates": "answered", "input": "passage", "window_size": 20, "window_positives": 5}  # defaults
 
 
@@ -32,8 +35,8 @@ def blocks(document: dict[str, Any], summary: Summary, place: str) -> dict[str, 
     return {
         "judged_by": judged_by(document["judges"]), "source": source_name(source), "picture": f"![What became of the hard negatives]({PICTURE})",
         "loading": loading(document, place), "table": table(summary), "histogram": histogram(results),
-        "relabel": results["per_10_negatives"]["relabel"], "filter": results["per_10_negatives"]["filter"],
-        "failed": failures["count"], "meant": failures["of"], "limit": failures["limit"], "failures": failures_in_words(failures),
+        "relabel": f"{results['per_10_negatives']['relabel']:.1f}", "filter": f"{results['per_10_negatives']['filter']:.1f}",
+        "considered": f"{summary.considered():,}", "failed": failures["count"], "meant": failures["of"], "limit": failures["limit"], "failures": failures_in_words(failures),
         "variants": variants(results), "criteria": criteria(document["criteria"]), "gates": gates(results["gates"]),
         "rules": rules(document), "prompts": prompts(document["judges"]), "command": code(command(document), "sh"),
         "run_id": document["run_id"], "fingerprint": source["fingerprint"],
@@ -60,7 +63,7 @@ def judged_by(judges: dict[str, Any]) -> str:
     """What judged, in the card's first lines; that no LLM did is said plainly."""
     kinds = {about["kind"] for about in judges.values()}
     names = ", ".join(_judge(one) for one in judges.values())
-    if kinds == {"reader"}:
+    if kinds == {"reader"} and not any("similarity_model" in about for about in judges.values()):
         return (
             "**No LLM judged this dataset**: the small embedded reader of arhn-hf did, which is meant for trials and as a "
             "first pass."
@@ -82,7 +85,7 @@ def _judge(about: dict[str, Any]) -> str:
 def _plain(value: Any) -> Any:
     """`{"temperature": 0.0}` as `temperature 0.0`, nothing as `none`."""
     if isinstance(value, dict):
-        return " ".join(f"{key} {one}" for key, one in value.items()) or "the server's own"
+        return " ".join(f"{key} {one}" for key, one in value.items()) or "the engine's own"
     return "none" if value is None else value
 
 
@@ -176,13 +179,29 @@ def gates(tested: list[dict[str, Any]]) -> str:
 
 def rules(document: dict[str, Any]) -> str:
     """Every rule's value."""
+    reading = {
+        f"{name} of judge {judge}": about[name]
+        for judge, about in document["judges"].items()
+        for name in _READING
+        if name in about
+    }
     ranking = {f"ranking {key.replace('_', ' ')}": value for key, value in document["ranking"].items()}
     return "\n".join(
         [
-            *(f"- `{name}`: {escaped(value)}" for name, value in document["rules"].items()),
-            *(f"- {name}: {escaped(value)}" for name, value in ranking.items()),
+            *(f"- `{name}`: {escaped(_word(value))}" for name, value in document["rules"].items()),
+            *(f"- {name}: {escaped(_word(value))}" for name, value in {**reading, **ranking}.items()),
         ]
     )
+
+
+def _word(value: Any) -> Any:
+    """Values as people write them in options and YAML."""
+    return {True: "yes", False: "no", None: "none"}[value] if value is None or isinstance(value, bool) else value
+
+
+def _own_prompt(name: str, text: str) -> bool:
+    """Whether a prompt is not the one of this version."""
+    return text != template(name).template
 
 
 def prompts(judges: dict[str, Any]) -> str:
@@ -191,7 +210,7 @@ def prompts(judges: dict[str, Any]) -> str:
     for about in judges.values():
         for name, text in (about.get("prompts") or {}).items():
             parts.append(f"`{name}`\n\n{code(text)}")
-    return "\n\n".join(parts) or "The embedded reader has none."
+    return "\n\n".join(parts) or "This judge has none."
 
 
 def command(document: dict[str, Any]) -> str:
@@ -206,6 +225,12 @@ def command(document: dict[str, Any]) -> str:
         ("variants", None if len(document["variants"]) == 3 else ",".join(document["variants"])),
     ]  # fmt: skip
     for about in document["judges"].values():
+        pairs += [(name, about[name]) for name in _READING if about.get(name, _READING[name]) != _READING[name]]
+        pairs += (
+            [("prompts", "DIR")]
+            if any(_own_prompt(name, text) for name, text in (about.get("prompts") or {}).items())
+            else []
+        )
         pairs.append(("similarity_model", about.get("similarity_model")))
         if about["kind"] == "replay":
             pairs += [("judge", "replay"), ("responses", about["model"])]

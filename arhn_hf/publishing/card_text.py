@@ -121,6 +121,12 @@ def with_audit(body: str, section: str) -> str:
     return f"{before}{generated}\n\n{section}\n{after.lstrip()}" if generated else f"{body.rstrip()}\n\n{section}\n"
 
 
+def without_stale_audit(body: str, run_id: str) -> str:
+    """The text without an audit of another run: its figures would stand under a judge they do not speak of."""
+    section = section_of(body, AUDIT)
+    return body if not section or f"`{run_id}`" in section else without_audit(body)
+
+
 def without_audit(body: str) -> str:
     """The text without the audit's section."""
     around = outside(body, AUDIT)

@@ -30,7 +30,8 @@ from arhn_hf.records import VARIANTS, ArhnError, UsageError
 
 @dataclass(frozen=True)
 class PushResult:
-    """What a push did: `commit` is the SHA, `pr` the pull request's address if one was asked for, `tag` the tag set."""
+    """What a push did: `commit` is the SHA, `pr` the pull request's address if one was asked for, `tag` the tag set, `revision` the
+    branch asked for (`None`: main)."""
 
     repo_id: str
     commit: str
@@ -38,6 +39,7 @@ class PushResult:
     pr: str | None = None
     tag: str | None = None
     variants: tuple[str, ...] = ()
+    revision: str | None = None
 
     def report(self) -> dict[str, Any]:
         """The `push` object of `--json`."""
@@ -58,7 +60,7 @@ class Publisher:
 
     def push(self, folder: Path, target: Target, lineage: dict[str, Any]) -> PushResult:
         """Publish a finished folder. Raises `ArhnError`, which says whether the commit was made before something failed."""
-        additions = _additions(folder, card_to_push(folder, target, self.options))
+        additions = _additions(folder, card_to_push(folder, target, self.options, lineage["run_id"]))
         deletions = self._deletions(target, additions)
         commit: str | None = None
         with limited():
@@ -77,7 +79,7 @@ class Publisher:
                     error.message = f"published as commit {commit[:12]}, but {error.message}"
                 raise
         url = f"{self.api.endpoint}/datasets/{target.repo_id}"
-        return PushResult(target.repo_id, commit, url, pr, tag, tuple(lineage["variants"]))
+        return PushResult(target.repo_id, commit, url, pr, tag, tuple(lineage["variants"]), self.options.revision)
 
     def _deletions(self, target: Target, additions: Sequence[CommitOperationAdd]) -> list[CommitOperationDelete]:
         """Files of an older run of ours that this one does not replace."""
@@ -244,13 +246,21 @@ class Publisher:
                 raise
 
 
+def is_published(source: str) -> bool:
+    """Whether a source is a Hub dataset that arhn-hf wrote."""
+    if Path(source).expanduser().exists():
+        return False
+    with asking("looking at the repository", source, "Try again later"), limited():
+        return bool(patiently(lambda: HfApi().file_exists(source, "arhn.json", repo_type="dataset")))
+
+
 def download(repo_id: str, revision: str | None, folder: Path, *, api: HfApi | None = None) -> str:
     """Fetch what arhn-hf published in a repository into `folder`, past every cache; returns the commit's SHA.
 
     Raises `UsageError` for a repository or revision that is not there, `ArhnError` when the Hub fails.
     """
     api = api or HfApi()
-    with asking("reading the repository", repo_id), limited():
+    with asking("reading the repository", repo_id, "Try again later"), limited():
         try:
             sha = patiently(lambda: api.dataset_info(repo_id, revision=revision)).sha
             patiently(

@@ -60,10 +60,12 @@ def status_of(error: BaseException) -> int | None:
     return None
 
 
-def explained(error: Exception, doing: str, where: str) -> ArhnError:
+def explained(error: Exception, doing: str, where: str, again: str = AGAIN) -> ArhnError:
     """An error of the client as one of ours. `doing` says what was attempted, `where` to which repository."""
     if isinstance(error, ArhnError):
         return error
+    if isinstance(error, UnicodeEncodeError):
+        return UsageError("the token holds characters that no token has", where="HF_TOKEN")
     if isinstance(error, HFValidationError):
         return UsageError("is no repository id", where=where, hint="Such as my-name/my-dataset")
     status = status_of(error)
@@ -81,13 +83,13 @@ def explained(error: Exception, doing: str, where: str) -> ArhnError:
             f"the Hub refuses {doing}{reason}", where=where, hint="The token needs write access to that namespace"
         )
     if status == 412:
-        return ArhnError("somebody else committed in the meantime; nothing was published", where=where, hint=AGAIN)
+        return ArhnError("somebody else committed in the meantime; nothing was published", where=where, hint=again)
     if status is not None:
-        return ArhnError(f"{doing} failed with status {status}{reason}", where=where, hint=AGAIN)
+        return ArhnError(f"{doing} failed with status {status}{reason}", where=where, hint=again)
     if may_pass(error):
         cause = error if _is_network(error) else error.__cause__ or error
-        return ArhnError(f"{doing} failed: the Hub did not answer ({type(cause).__name__})", where=where, hint=AGAIN)
-    return ArhnError(f"{doing} failed ({type(error).__name__}: {_one_line(error)})", where=where, hint=AGAIN)
+        return ArhnError(f"{doing} failed: the Hub did not answer ({type(cause).__name__})", where=where, hint=again)
+    return ArhnError(f"{doing} failed ({type(error).__name__}: {_one_line(error)})", where=where, hint=again)
 
 
 def _reason(error: BaseException) -> str:
@@ -122,14 +124,14 @@ def _is_not_json(error: BaseException) -> bool:
 
 
 @contextmanager
-def asking(doing: str, repo_id: str) -> Iterator[None]:
+def asking(doing: str, repo_id: str, again: str = AGAIN) -> Iterator[None]:
     """Whatever the client raises inside leaves as one line."""
     try:
         yield
     except (ArhnError, KeyboardInterrupt):
         raise
     except Exception as error:
-        raise explained(error, doing, repo_id) from error
+        raise explained(error, doing, repo_id, again) from error
 
 
 @contextmanager

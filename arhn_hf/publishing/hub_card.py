@@ -12,12 +12,12 @@ from arhn_hf.publishing.licenses import LICENSES, known
 from arhn_hf.records import ArhnError, UsageError
 
 
-def card_to_push(folder: Path, target: Target, options: PushOptions) -> str:
+def card_to_push(folder: Path, target: Target, options: PushOptions, run_id: str) -> str:
     """The merged card. Raises `UsageError` for a card that cannot be read, or a licence that is unknown or incomplete."""
     try:
         card = merge_cards(
             (folder / "README.md").read_text(encoding="utf-8"), target.card, repo_id=target.repo_id, license=options.license,
-            ours=target.ours or target.head is None,
+            run_id=run_id, ours=target.ours or target.head is None,
         )  # fmt: skip
     except ArhnError as error:
         raise UsageError(error.message, where=f"{folder / 'README.md'}", hint=error.hint) from error

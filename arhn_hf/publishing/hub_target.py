@@ -62,6 +62,7 @@ class Target:
     card: str | None = None
     ours: bool = False
     branch_exists: bool = True
+    private: bool | None = None
     made: list[str] = field(default_factory=list)
 
     @property
@@ -85,6 +86,11 @@ def look(api: HfApi, repo_id: str, options: PushOptions) -> Target:
                 raise UsageError("is not on the Hub: nothing to open a pull request against", where=target.repo_id)
             _refuse_other_type(api, target.repo_id)
             return target
+        if options.private and target.private is False:
+            raise UsageError(
+                "is public already, and --private only concerns a new repository", where=target.repo_id,
+                hint="Make it private in its settings, or leave --private out",
+            )  # fmt: skip
         if "README.md" in target.files:
             target.card = _text(api, target, "README.md")
             try:
@@ -106,7 +112,7 @@ def _find(api: HfApi, target: Target, options: PushOptions) -> bool:
             info = patiently(lambda: api.dataset_info(target.repo_id))
     except RepositoryNotFoundError:
         return False
-    target.head = info.sha
+    target.head, target.private = info.sha, info.private
     target.files = frozenset(one.rfilename for one in info.siblings or ())
     target.ours = "arhn.json" in target.files
     return True

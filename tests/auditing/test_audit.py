@@ -47,7 +47,14 @@ def test_the_audit_of_a_run_whose_every_decision_is_known(judged: Path) -> None:
         "schema": "arhn-hf/1", "command": "audit", "status": "done", "exit_code": 0, "error": None
     }  # fmt: skip
     assert (found["folder"], found["run_id"], found["judges"]) == (str(judged), lineage["run_id"], lineage["judges"])
-    assert found["labels"] == {"kind": "field", "name": "grade", "labels": 13, "unjoined": 0, "examples": []}
+    assert found["labels"] == {
+        "kind": "field",
+        "name": "grade",
+        "labels": 13,
+        "unjoined": 0,
+        "set_aside": 0,
+        "examples": [],
+    }
     assert (found["queries"], found["candidates"], found["relevant"], found["clean"], found["ambiguous"]) == (
         3,
         10,
@@ -84,7 +91,14 @@ def test_a_gold_file_gives_the_figures_of_the_field(
 ) -> None:
     path = desk.write_jsonl(tmp_path / name, gold_rows(desk))
     by_file, by_field = quick(judged, LabelSource(gold=str(path))), quick(judged)
-    assert by_file.pop("labels") == {"kind": "file", "name": name, "labels": 13, "unjoined": 0, "examples": []}
+    assert by_file.pop("labels") == {
+        "kind": "file",
+        "name": name,
+        "labels": 13,
+        "unjoined": 0,
+        "set_aside": 0,
+        "examples": [],
+    }
     del by_field["labels"]
     assert by_file == by_field
 

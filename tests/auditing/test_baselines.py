@@ -86,8 +86,11 @@ def test_the_positive_aware_rules_flag_what_mining_would_drop() -> None:
     assert margin == [True, False, True, True, False, True, False, True, True, False]
     assert found["TopK-PercPos 0.95"][1].tolist() == percent
     assert found["TopK-MarginPos 0.05"][1].tolist() == margin
-    for name in ("TopK-PercPos 0.95", "TopK-MarginPos 0.05"):
-        assert found[name][0] == pytest.approx([cos(mine) - cos(best) for mine, best in angles], abs=1e-6)
+    apart = [cos(mine) - cos(best) for mine, best in angles]
+    shares = [gap / abs(cos(best)) for gap, (_, best) in zip(apart, angles, strict=True)]
+    assert found["TopK-MarginPos 0.05"][0] == pytest.approx(apart, abs=1e-6)
+    assert found["TopK-PercPos 0.95"][0] == pytest.approx(shares, abs=1e-5)
+    assert [score >= PERC_POS - 1 for score in shares] == percent
 
 
 def test_a_candidate_just_below_a_positive_of_negative_similarity_is_still_within_its_percent() -> None:

@@ -66,9 +66,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 def scripted_by(monkeypatch: pytest.MonkeyPatch, reply: Any) -> Asked:
     original, found = pipeline.run_refine, Asked()
 
-    def run(config: RunConfig, monitor: Monitor, *more: Any) -> pipeline.RefineResult:
+    def run(config: RunConfig, monitor: Monitor, *more: Any, **named: Any) -> pipeline.RefineResult:
         found.engines.append(ScriptedEngine(reply))
-        return original(config, monitor, scripted_judge(found.engines[-1]))
+        return original(config, monitor, scripted_judge(found.engines[-1]), **named)
 
     monkeypatch.setattr(pipeline, "run_refine", run)
     return found
@@ -399,7 +399,7 @@ def test_the_card_gets_a_section_and_keeps_everything_else(folder: Path, gold: P
 def test_the_section_survives_another_refine_and_a_push_once(folder: Path, sample: Path, gold: Path) -> None:
     assert cli("audit", folder, "--gold", gold, *QUICK, "--card").code == 0
     section = section_of(card_of(folder), AUDIT)
-    done = cli("refine", sample, "--sample", ROWS, "--max-new-positives", 1, "--output", folder)
+    done = cli("refine", sample, "--sample", ROWS, "--output", folder)
     assert done.code == 0, done.err
     local = card_of(folder)
     assert section_of(local, AUDIT) == section
@@ -418,6 +418,17 @@ def test_the_section_survives_another_refine_and_a_push_once(folder: Path, sampl
     assert twice == pushed
 
 
+def test_the_section_goes_when_the_folder_holds_another_run(folder: Path, sample: Path, gold: Path) -> None:
+    assert cli("audit", folder, "--gold", gold, *QUICK, "--card").code == 0
+    measured = card_of(folder)
+    assert cli("refine", sample, "--sample", ROWS, "--max-new-positives", 1, "--output", folder).code == 0
+    local = card_of(folder)
+    assert section_of(local, AUDIT) == ""
+    run_id = json.loads((folder / "arhn.json").read_text(encoding="utf-8"))["run_id"]
+    pushed = merge_cards(local, measured, repo_id="me/data", license=None, run_id=run_id)
+    assert "How good the judge is" not in pushed
+
+
 def test_a_picture_is_a_png(folder: Path, gold: Path, tmp_path: Path) -> None:
     try:
         import matplotlib  # noqa: F401
@@ -430,7 +441,7 @@ def test_a_picture_is_a_png(folder: Path, gold: Path, tmp_path: Path) -> None:
     assert struct.unpack(">II", data[16:24]) == (1650, 570)
     done = cli("audit", folder, "--gold", gold, *QUICK, "--png", tmp_path / "absent" / "audit.png")
     assert done.code == 2
-    assert "cannot be written" in done.error
+    assert "its folder does not exist" in done.error
 
 
 def test_without_matplotlib_one_line_names_the_extra(

@@ -20,9 +20,16 @@ SPECIAL = {
     "criterion": ("facts=claim", "a=b=skip"),
     "filter_only": ("facts", "howto"),
     "engine_arg": ("a=1", "b=x"),
+    "base_url": "http://localhost:8000/v1",
 }
 # Options that a value of another one cannot do without.
-COMPANIONS = {"judge": ["--responses", "recorded.jsonl"], "responses": ["--judge", "replay"]}
+VLLM, SERVER = ["--judge", "vllm", "--model", "m"], ["--judge", "server", "--model", "m", "--base-url", "http://h/v1"]
+COMPANIONS = {
+    "judge": ["--responses", "recorded.jsonl"], "responses": ["--judge", "replay"], "engine_arg": VLLM, "thinking": VLLM,
+    "max_tokens": VLLM, "prompts": VLLM, "base_url": [*SERVER[:4]], "request_timeout": SERVER, "patience": SERVER,
+    "concurrency": SERVER,
+    **{name: ["--push", "me/x"] for name in ("private", "create_pr", "push_revision", "tag", "commit_message", "into_existing")},
+}  # fmt: skip
 Captured = Callable[[], RunConfig]
 
 

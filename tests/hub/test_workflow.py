@@ -18,9 +18,13 @@ ACTION = yaml.safe_load((ROOT / ".github/actions/refine/action.yml").read_text(e
 WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/refine-and-publish.yml").read_text(encoding="utf-8"))
 
 
+class Failed(Exception):
+    """A step that ended with another code than 0."""
+
+
 def inputs_of(job: str, **values: str) -> dict[str, str]:
     """The action's inputs as a job gives them, `${{ … }}` filled from `values`."""
-    (step,) = [one for one in WORKFLOW["jobs"][job]["steps"] if one["uses"].startswith("./")]
+    (step,) = [one for one in WORKFLOW["jobs"][job]["steps"] if one.get("uses", "").startswith("./")]
     given = {name: re.sub(r"\$\{\{ ([\w.]+) \}\}", lambda m: values[m[1]], str(v)) for name, v in step["with"].items()}
     assert given.keys() <= ACTION["inputs"].keys()
     return {**{name: one.get("default", "") for name, one in ACTION["inputs"].items()}, **given}
@@ -32,10 +36,6 @@ def run_action(inputs: dict[str, str], folder: Path, environment: dict[str, str]
     for step in ACTION["runs"]["steps"]:
         if "run" not in step or step["name"] == "Install":
             continue
-        if "if" in step:
-            assert step["if"] == "inputs.push != ''"
-            if not inputs["push"]:
-                continue
         given = {
             name: re.sub(r"\$\{\{ inputs\.(\w+) \}\}", lambda m: inputs[m[1]], value)
             for name, value in step["env"].items()
@@ -45,7 +45,8 @@ def run_action(inputs: dict[str, str], folder: Path, environment: dict[str, str]
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]], cwd=folder, env={**environment, **given},
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+        if done.returncode:
+            raise Failed(step["name"], done.stdout + done.stderr)
         outputs.append(done.stdout + done.stderr)
     return outputs
 
@@ -77,14 +78,36 @@ def test_a_tag_publishes_with_the_secret_token_which_nobody_sees(
     folder, environment = place
     inputs = inputs_of(
         "publish", **{"vars.ARHN_REPO_ID": "me/refined", "github.ref_name": "data-v1", "secrets.HF_TOKEN": TOKEN}
-    ) | {"options": "--sample 12"}
+    ) | {"options": "--sample 12", "gates": "--min-rows 5\n--max-relabel 4"}
     outputs = run_action(inputs, folder, environment)
     assert {"README.md", "arhn.json", "combined/train-00000-of-00001.parquet"} <= hub.files("me/refined").keys()
     assert hub.tags("me/refined").keys() == {"data-v1"}
     assert TOKEN not in "".join(outputs)
 
 
-def test_only_a_tag_of_a_repository_that_names_its_target_publishes() -> None:
+def test_a_gate_on_any_line_that_fails_publishes_nothing(place: tuple[Path, dict[str, str]], hub: HubServer) -> None:
+    folder, environment = place
+    values = {"vars.ARHN_REPO_ID": "me/refined", "github.ref_name": "data-v1", "secrets.HF_TOKEN": TOKEN}
+    inputs = inputs_of("publish", **values) | {"options": "--sample 12", "gates": "--max-relabel 4\n--min-rows 5000\n"}
+    with pytest.raises(Failed, match="Refine"):
+        run_action(inputs, folder, environment)
+    assert not hub.asked("create_repo", "commit")
+
+
+def test_a_wrong_token_costs_nothing(place: tuple[Path, dict[str, str]], hub: HubServer) -> None:
+    folder, environment = place
+    values = {"vars.ARHN_REPO_ID": "me/refined", "github.ref_name": "data-v1", "secrets.HF_TOKEN": "hf_wrong"}
+    with pytest.raises(Failed, match="does not accept the token"):
+        run_action(inputs_of("publish", **values) | {"options": "--sample 12"}, folder, environment)
+    assert not (folder / "refined").exists()
+
+
+def test_a_tag_needs_a_place_to_publish_to_and_the_same_gates_as_a_pull_request() -> None:
     assert WORKFLOW["permissions"] == {"contents": "read"}
-    assert "token" not in inputs_of("sample") or inputs_of("sample")["token"] == ""
-    assert WORKFLOW["jobs"]["publish"]["if"].startswith("${{ startsWith(github.ref, 'refs/tags/')")
+    assert inputs_of("sample")["token"] == ""
+    assert WORKFLOW["jobs"]["publish"]["if"] == "${{ startsWith(github.ref, 'refs/tags/') }}"
+    steps = {job: WORKFLOW["jobs"][job]["steps"] for job in ("sample", "publish")}
+    gates = {one["with"]["gates"] for many in steps.values() for one in many if "gates" in one.get("with", {})}
+    assert len(gates) == 1
+    first = steps["publish"][0]
+    assert (first["if"], "exit 1" in first["run"]) == ("${{ vars.ARHN_REPO_ID == '' }}", True)

@@ -79,7 +79,19 @@ def assert_kept(folder: Path) -> None:
 
 
 def stored_keys(store: Path) -> set[str]:
-    """Keys committed in a store, read from a copy: opening the file itself would tidy it up."""
+    """Keys committed in a store, read from a copy: opening the file itself would tidy it up.
+
+    A connection that ends while the two files are copied makes a copy of neither state: then it is copied again.
+    """
+    for _ in range(5):
+        try:
+            return _copied_keys(store)
+        except sqlite3.DatabaseError:
+            time.sleep(0.2)
+    return _copied_keys(store)
+
+
+def _copied_keys(store: Path) -> set[str]:
     if not store.exists():
         return set()
     with tempfile.TemporaryDirectory() as scratch:
