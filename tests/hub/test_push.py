@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -213,6 +215,26 @@ def test_a_pull_request_to_somebody_else(hub: HubServer, refined: Path) -> None:
     publish(hub, refined, "other/data", create_pr=True)
     assert set(held(hub, "other/data")) == {"README.md"}
     assert holds_all_of(hub, refined, "other/data", "refs/pr/1")
+
+
+def test_private_does_not_publish_where_everybody_reads(hub: HubServer, refined: Path) -> None:
+    hub.add_repo(REPO)
+    error = failure(lambda: publish(hub, refined, private=True))
+    assert "is public already" in str(error)
+    assert len(hub.history(REPO)) == 1
+    hub.add_repo("me/hidden", private=True)
+    assert publish(hub, refined, "me/hidden", private=True).commit
+
+
+def test_what_was_published_is_no_source_to_audit(hub: HubServer, refined: Path, tmp_path: Path) -> None:
+    publish(hub, refined)
+    done = subprocess.run(
+        [sys.executable, "-m", "arhn_hf.cli.main", "audit", REPO, "--grades", "grade"],
+        cwd=tmp_path, env=hub.environment(tmp_path), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "is what arhn-hf published, not a source to judge" in done.stderr
+    assert not (tmp_path / "audited").exists()
 
 
 def test_a_branch_is_made_and_gets_the_commit(hub: HubServer, refined: Path, older: Path) -> None:
