@@ -2,7 +2,7 @@
 
 A false negative is a negative that people grade as relevant. Ambiguous ones (grade 1) are not false negatives and not clean either: they
 count against precision, are reported apart, and AUROC is also given without them. Intervals come from drawing queries anew
-(`measures.bootstrap`). Decisions are measured as made: `relabel`, `filter`, and `leaves` for either.
+(`resampling.bootstrap`). Decisions are measured as made: `relabel`, `filter`, and `leaves` for either.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ from arhn_hf.auditing.measures import (
     area_under_risk_coverage,
     auroc,
     average_precision,
-    bootstrap,
     clean_removed_at_recall,
     clean_touched,
     expected_calibration_error,
     kappa,
-    paired_difference,
     precision_recall,
     reliability,
     risk_coverage,
 )
+from arhn_hf.auditing.resampling import bootstrap, paired_difference
 from arhn_hf.records import UsageError
 
 _ORDER = {"keep": 0.0, "filter": 1.0, "relabel": 2.0}  # a score for judges that give none

@@ -1,4 +1,4 @@
-"""The figures that describe a judge of false negatives beside human labels, and how sure they are. Pure.
+"""The figures that describe a judge of false negatives beside human labels. Pure.
 
 Why it exists: what an audit claims rests on these few definitions, so they are in one place, say what they do with ties
 and with what is undefined, and are tested against their definitions. F1 is not among them: where more than half of the
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,6 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Labels = npt.NDArray[Any]
-Statistic = Callable[..., float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +40,6 @@ class Bin:
     share_true: float
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """From `low` to `high`; `n` is how many draws it rests on, those where the figure was defined."""
-
-    low: float
-    high: float
-    n: int
-
-
 def auroc(scores: Numbers, truth: Bools, *, weights: Numbers | None = None) -> float:
     """Chance that a true candidate scores above an untrue one; ties count half.
 
@@ -57,7 +47,7 @@ def auroc(scores: Numbers, truth: Bools, *, weights: Numbers | None = None) -> f
     the figure of candidates repeated so often. In [0, 1]; NaN where a class is absent. Source: Hanley and McNeil, 1982
     (Mann-Whitney U, normalised).
     """
-    return _auroc_by_weights(scores, truth)(_weights(weights, len(scores)))
+    return auroc_by_weights(scores, truth)(_weights(weights, len(scores)))
 
 
 def average_precision(scores: Numbers, truth: Bools, *, weights: Numbers | None = None) -> float:
@@ -67,7 +57,7 @@ def average_precision(scores: Numbers, truth: Bools, *, weights: Numbers | None 
     a judge that knows nothing gets the share of true ones; NaN without a true one. Source: scikit-learn's
     `average_precision_score`.
     """
-    return _average_precision_by_weights(scores, truth)(_weights(weights, len(scores)))
+    return average_precision_by_weights(scores, truth)(_weights(weights, len(scores)))
 
 
 def precision_recall(flags: Bools, truth: Bools) -> tuple[float, float]:
@@ -106,7 +96,7 @@ def kappa(a: Labels, b: Labels) -> float:
     chance; negative is worse. NaN if chance agreement is 1 (both give everything one and the same label) or there is no
     candidate. Raises `ValueError` for a label that is NaN. Source: Cohen, 1960, unweighted.
     """
-    _check_shapes(a=a, b=b)
+    check_shapes(a=a, b=b)
     left, right = a.tolist(), b.tolist()
     if any(label != label for label in left + right):
         raise ValueError("a label is NaN; leave such candidates out")
@@ -124,7 +114,7 @@ def confusion(
     `rows` and `columns` are arrays of labels of one length. Raises `ValueError` for a label without a name and for a
     name that stands twice, so that the entries always sum to the number of candidates.
     """
-    _check_shapes(rows=rows, columns=columns)
+    check_shapes(rows=rows, columns=columns)
     pairs = Counter(zip(rows.tolist(), columns.tolist(), strict=True))
     for which, names, labels in (
         ("row", row_names, {r for r, _ in pairs}),
@@ -252,59 +242,6 @@ def area_under_risk_coverage(confidence: Numbers, correct: Bools) -> float:
     return float((np.diff(coverage, prepend=0.0) * risk).sum()) if len(coverage) else math.nan
 
 
-def bootstrap(
-    statistic: Statistic,
-    queries: Numbers,
-    arrays: Sequence[npt.NDArray[Any]],
-    *,
-    samples: int = 1000,
-    seed: int = 42,
-    level: float = 0.95,
-) -> Interval:
-    """How far `statistic(*arrays)` would vary with other queries of the same kind: a percentile interval.
-
-    Whole queries are drawn with replacement, as many as there are, since candidates of one query are alike; one drawn
-    twice counts twice. The statistic is computed on each of `samples` draws, and the interval leaves out half of
-    1 - `level` of them at each end, interpolated linearly. Draws where it is NaN do not count: `Interval.n` is how many
-    do, the others are `samples` - n. (NaN, NaN, 0) for fewer than two queries, of which nothing can be said.
-
-    The draws depend on `seed` and the number of queries alone, and queries are taken in the order of their codes: the
-    order of candidates changes nothing (but the rounding of a statistic that sums floats). Source: Efron, 1979; drawing
-    whole clusters: Davison and Hinkley, 1997, 3.8.
-
-    Fast for `auroc` and `average_precision` themselves (not wrapped, arrays = (scores, truth)): scores are sorted once,
-    and a draw only changes the candidates' weights. The figures are those of the general way to the last bit. Any other
-    statistic gets the drawn candidates' rows of each array, grouped by query.
-
-    Raises `ValueError` for arrays of another length than `queries`, codes that are no ints, `samples` below 1 and a
-    `level` not between 0 and 1.
-    """
-    codes, count = _query_codes(queries, arrays)
-    figure = _by_draw(statistic, codes, arrays)
-    return _interval((figure(times) for times in _draws(count, samples, seed)), level)
-
-
-def paired_difference(
-    statistic: Statistic,
-    queries: Numbers,
-    arrays_a: Sequence[npt.NDArray[Any]],
-    arrays_b: Sequence[npt.NDArray[Any]],
-    *,
-    samples: int = 1000,
-    seed: int = 42,
-    level: float = 0.95,
-) -> Interval:
-    """How far `statistic(*arrays_a) - statistic(*arrays_b)` would vary with other queries: `bootstrap` of the two.
-
-    Both are computed on the same draws, so what makes a query hard for both cancels: if the interval does not hold 0,
-    one judge beats the other, a if it is above. The candidates of both are the same, in the same order. Draws where
-    either is NaN are left out. Method, speed, arguments and errors as for `bootstrap`.
-    """
-    codes, count = _query_codes(queries, [*arrays_a, *arrays_b])
-    of_a, of_b = _by_draw(statistic, codes, arrays_a), _by_draw(statistic, codes, arrays_b)
-    return _interval((of_a(times) - of_b(times) for times in _draws(count, samples, seed)), level)
-
-
 @dataclass(frozen=True, slots=True)
 class _Steps:
     """Candidates by score, best first: their `order`, and where in it each distinct score `starts`."""
@@ -355,7 +292,7 @@ class _Cuts:
         return self.clean / float(self.clean[-1])
 
 
-def _auroc_by_weights(scores: Numbers, truth: Bools) -> Callable[[Floats], float]:
+def auroc_by_weights(scores: Numbers, truth: Bools) -> Callable[[Floats], float]:
     """`auroc` as a function of the weights alone, sorted once."""
     steps = _Steps.of(_scores(scores, truth=truth))
     true = truth.astype(np.float64)
@@ -370,7 +307,7 @@ def _auroc_by_weights(scores: Numbers, truth: Bools) -> Callable[[Floats], float
     return figure
 
 
-def _average_precision_by_weights(scores: Numbers, truth: Bools) -> Callable[[Floats], float]:
+def average_precision_by_weights(scores: Numbers, truth: Bools) -> Callable[[Floats], float]:
     """`average_precision` as a function of the weights alone, sorted once."""
     steps = _Steps.of(_scores(scores, truth=truth))
     true = truth.astype(np.float64)
@@ -385,52 +322,9 @@ def _average_precision_by_weights(scores: Numbers, truth: Bools) -> Callable[[Fl
     return figure
 
 
-def _by_draw(statistic: Statistic, codes: Ints, arrays: Sequence[npt.NDArray[Any]]) -> Callable[[Ints], float]:
-    """The statistic as a function of how often each query was drawn."""
-    if statistic is auroc or statistic is average_precision:
-        of_weights = (_auroc_by_weights if statistic is auroc else _average_precision_by_weights)(*arrays)
-        return lambda times: of_weights(times[codes].astype(np.float64))
-    order = np.argsort(codes, kind="stable")
-    grouped = codes[order]
-
-    def figure(times: Ints) -> float:
-        rows = np.repeat(order, times[grouped])
-        return float(statistic(*(array[rows] for array in arrays)))
-
-    return figure
-
-
-def _draws(count: int, samples: int, seed: int) -> Iterator[Ints]:
-    """How often each of `count` queries is drawn, `samples` times; nothing for fewer than two queries."""
-    if samples < 1:
-        raise ValueError(f"samples is {samples}; give 1 or more")
-    rng = np.random.default_rng(seed)
-    for _ in range(samples if count > 1 else 0):
-        yield np.bincount(rng.integers(count, size=count), minlength=count)
-
-
-def _interval(figures: Iterable[float], level: float) -> Interval:
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; give a number between 0 and 1")
-    defined = [figure for figure in figures if not math.isnan(figure)]
-    if not defined:
-        return Interval(math.nan, math.nan, 0)
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high), len(defined))
-
-
-def _query_codes(queries: Numbers, arrays: Sequence[npt.NDArray[Any]]) -> tuple[Ints, int]:
-    """Codes from 0 in the order of the queries' own, and how many there are."""
-    _check_shapes(queries=queries, **{f"array {i}": array for i, array in enumerate(arrays)})
-    if len(queries) and queries.dtype.kind not in "iu":
-        raise ValueError(f"queries are {queries.dtype}, not ints")
-    names, codes = np.unique(queries, return_inverse=True)
-    return codes.astype(np.int64), len(names)
-
-
 def _scores(scores: Numbers, **masks: Bools) -> Floats:
     """Scores as float64, with what is wrong refused."""
-    _check_shapes(scores=scores, **masks)
+    check_shapes(scores=scores, **masks)
     _check_bools(**masks)
     values = np.asarray(scores, dtype=np.float64)
     if np.isnan(values).any():
@@ -450,13 +344,14 @@ def _weights(weights: Numbers | None, n: int) -> Floats:
 
 
 def _check_bools(**masks: Bools) -> None:
-    _check_shapes(**masks)
+    check_shapes(**masks)
     for name, mask in masks.items():
         if mask.dtype != np.bool_:
             raise ValueError(f"{name} is {mask.dtype}, not bool")
 
 
-def _check_shapes(**arrays: npt.NDArray[Any]) -> None:
+def check_shapes(**arrays: npt.NDArray[Any]) -> None:
+    """Raise `ValueError` unless all are one-dimensional and of one length."""
     shapes = {name: array.shape for name, array in arrays.items()}
     if any(len(shape) != 1 for shape in shapes.values()) or len(set(shapes.values())) > 1:
         raise ValueError(f"arrays are not all one-dimensional and of one length: {shapes}")

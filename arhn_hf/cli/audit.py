@@ -67,10 +67,11 @@ def command(
 
     Labels: a field of the passages, a file, a second dataset over the same rows, or people's verdicts on a blind sheet.
     """
-    from arhn_hf.auditing.agreement import agreement, export_sheet, refuse_target
+    from arhn_hf.auditing.agreement import agreement
     from arhn_hf.auditing.audit import LabelSource, audit, target_of
     from arhn_hf.auditing.plot import plot, refuse_missing
     from arhn_hf.auditing.section import write_section
+    from arhn_hf.auditing.sheets import export_sheet, refuse_target
     from arhn_hf.auditing.thresholds import refuse_existing, save_threshold
     from arhn_hf.cli.audit_tables import agreement_tables, audit_tables
     from arhn_hf.cli.progress import Progress

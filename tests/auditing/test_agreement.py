@@ -23,18 +23,8 @@ from hypothesis import strategies as st
 from scripted import ScriptedEngine, scripted_judge
 
 from arhn_hf import pipeline
-from arhn_hf.auditing.agreement import (
-    ACTIONS,
-    COLUMNS,
-    PUBLISHED_KAPPAS,
-    Decided,
-    _estimate,
-    _safe,
-    agreement,
-    drawn,
-    export_sheet,
-    read_verdicts,
-)
+from arhn_hf.auditing.agreement import PUBLISHED_KAPPAS, _estimate, agreement
+from arhn_hf.auditing.sheets import ACTIONS, COLUMNS, Decided, _safe, drawn, export_sheet, read_verdicts
 from arhn_hf.config import RunConfig
 from arhn_hf.monitor import Interrupted, Monitor
 from arhn_hf.records import ArhnError, UsageError

@@ -14,22 +14,20 @@ from hypothesis import strategies as st
 
 from arhn_hf.auditing.measures import (
     Bin,
-    Interval,
     area_under_risk_coverage,
     auroc,
     average_precision,
-    bootstrap,
     clean_removed_at_recall,
     clean_touched,
     confusion,
     expected_calibration_error,
     kappa,
-    paired_difference,
     precision_recall,
     reliability,
     risk_coverage,
     threshold_for,
 )
+from arhn_hf.auditing.resampling import Interval, bootstrap, paired_difference
 
 TRUE, CLEAN, NEITHER = "true", "clean", "neither"
 KINDS = st.sampled_from([TRUE, CLEAN, NEITHER])
