@@ -80,6 +80,7 @@ def command(
     from arhn_hf.report_head import head
 
     sink = Output("json" if as_json else "quiet" if quiet else "human", verbose)
+    refuse_mixed(ctx, export, verdicts)
     if save and not thresholds:
         raise UsageError("needs --thresholds", where="--save")
     if thresholds:  # what would be refused at the end is refused before anything is judged
@@ -89,7 +90,6 @@ def command(
     if png:
         refuse_missing()
     people = bool(export or verdicts)
-    refuse_mixed(ctx, export, verdicts)
     if export:
         refuse_target(Path(export))
     for name in verdicts:

@@ -20,7 +20,7 @@ def test_a_missing_extra_is_named(
     judge: str, module: str, extra: str, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    options = {"model": "me/model", "base_url": "http://127.0.0.1:9/v1"}
+    options = {"model": "me/model", **({"base_url": "http://127.0.0.1:9/v1"} if judge == "server" else {})}
     with pytest.raises(UsageError) as caught:
         arhn_hf.refine(str(sample), output=str(tmp_path / "out"), judge=judge, **options)
     assert extra in str(caught.value)

@@ -166,7 +166,7 @@ def test_a_changed_prompt_reuses_none(source: Path, tmp_path: Path) -> None:
         own = template(name).template
         (prompts / f"{name}.txt").write_text(f"Take care. {own}", encoding="utf-8")
     second = ScriptedEngine()
-    result = go(source, tmp_path / "out", second, prompts=str(prompts))
+    result = go(source, tmp_path / "out", second, prompts=str(prompts), judge="vllm", model="me/model")
     assert result.requests["from_store"] == 0
     assert len(second.keys) == len(first.keys)
     assert not set(second.keys) & set(first.keys)
