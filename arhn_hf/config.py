@@ -110,7 +110,7 @@ class RunConfig(Rules):
         32, "Overlapping chunks of a long passage that are read, at most.", group=JUDGE, kind=int, minimum=1
     )
     max_in_flight: int = option(
-        4096, "Requests sent and not yet stored, at most: what a crash can cost.", group=JUDGE, kind=int, minimum=1
+        2048, "Requests sent and not yet stored, at most: what a crash can cost.", group=JUDGE, kind=int, minimum=1
     )
     criterion: tuple[str, ...] = option(
         (), "What makes a passage of SUBSET relevant: question (answers it), claim (supports or refutes it) or skip. "
