@@ -7,11 +7,11 @@ in `docs/cli.md` are generated from these fields, so that they cannot drift apar
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -210,7 +210,7 @@ class RunConfig(Rules):
             raise UsageError(
                 "--judge server needs the endpoint", where="--base-url", hint="Such as http://localhost:8000/v1"
             )
-        if self.base_url is not None and not re.match(r"https?://[^/\s\[\]:]+(:\d+)?(/|$)", self.base_url):
+        if self.base_url is not None and not _is_address(self.base_url):
             raise UsageError(
                 f"{self.base_url!r} is no address", where="--base-url", hint="Such as http://localhost:8000/v1"
             )
@@ -250,6 +250,15 @@ class RunConfig(Rules):
 def option_fields(record: type = RunConfig) -> dict[str, Any]:
     """Name → dataclass field, for every field of `record` that is an option."""
     return {item.name: item for item in fields(record) if "help" in item.metadata}
+
+
+def _is_address(url: str) -> bool:
+    """Whether a URL names a host to speak HTTP with."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an IPv6 address that is none
+        return False
 
 
 def gate_names() -> tuple[str, ...]:

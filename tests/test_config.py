@@ -236,3 +236,10 @@ def test_yaml_subset_that_is_a_number(tmp_path: Path) -> None:
 def test_yaml_filter_only_as_a_mapping(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--filter-only"):
         RunConfig.from_mapping(read_yaml(written(tmp_path, "filter-only: {fever: true}\n")))
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost:8000/v1", "https://api.example.org", "http://[::1]:8000/v1", "http://10.0.0.1"]
+)
+def test_addresses_of_every_kind_of_host_are_taken(url: str) -> None:
+    assert RunConfig(source="x", judge="server", model="m", base_url=url).base_url == url

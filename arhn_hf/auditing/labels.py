@@ -10,7 +10,6 @@ import gzip
 import json
 import math
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -200,8 +199,3 @@ def _joined(labels: Labels, source: str) -> Labels:
             hint="They are joined on query_id and docid",
         )  # fmt: skip
     return labels
-
-
-def grades_in(labels: Labels) -> Counter[float]:
-    """How many labelled negatives have each grade."""
-    return Counter(grade for cell, grade in labels.grades.items() if cell.label == "negative")

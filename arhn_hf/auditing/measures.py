@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,27 +104,6 @@ def kappa(a: Labels, b: Labels) -> float:
     n, same = len(left), sum(x == y for x, y in zip(left, right, strict=True))
     chance = sum(count * counts_right[label] for label, count in counts_left.items())
     return math.nan if chance == n * n else (n * same - chance) / (n * n - chance)
-
-
-def confusion(
-    rows: Labels, columns: Labels, row_names: Sequence[Hashable], column_names: Sequence[Hashable]
-) -> list[list[int]]:
-    """How many candidates have each pair of labels: entry [i][j] counts those of `row_names[i]` and `column_names[j]`.
-
-    `rows` and `columns` are arrays of labels of one length. Raises `ValueError` for a label without a name and for a
-    name that stands twice, so that the entries always sum to the number of candidates.
-    """
-    check_shapes(rows=rows, columns=columns)
-    pairs = Counter(zip(rows.tolist(), columns.tolist(), strict=True))
-    for which, names, labels in (
-        ("row", row_names, {r for r, _ in pairs}),
-        ("column", column_names, {c for _, c in pairs}),
-    ):
-        if len(set(names)) < len(names):
-            raise ValueError(f"a {which} name stands twice: {list(names)}")
-        if unknown := labels - set(names):
-            raise ValueError(f"no {which} is named {min(unknown, key=repr)!r}; the names are {list(names)}")
-    return [[pairs[row, column] for column in column_names] for row in row_names]
 
 
 def threshold_for(

@@ -6,10 +6,17 @@ A judge never decides what happens to a passage; that is `methods/`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from arhn_hf.records import Answer, Ranking, Row
+from arhn_hf.records import Answer, Placement, Ranking, Row
+
+
+def place(rankings: list[Ranking], order: Iterable[int]) -> list[Ranking]:
+    """Give the passages in `order`, best first, the places of one window in one order; the others keep what they have."""
+    for rank, i in enumerate(order, start=1):
+        rankings[i] = Ranking("ranked", [Placement(0, 0, rank)])
+    return rankings
 
 
 class Judge(ABC):

@@ -14,9 +14,9 @@ from typing import Any
 from arhn_hf.engines.base import Request, Response
 from arhn_hf.engines.routed import RoutedEngine
 from arhn_hf.judges.asking import Asker
-from arhn_hf.judges.base import Judge
+from arhn_hf.judges.base import Judge, place
 from arhn_hf.judges.reader import ReaderJudge
-from arhn_hf.records import Answer, Placement, Ranking, Row
+from arhn_hf.records import Answer, Ranking, Row
 from arhn_hf.store import Store
 
 
@@ -59,9 +59,7 @@ class CrossEncoderJudge(Judge):
                 rankings[i].status = "engine_error"
             else:
                 scored.append((-score, i))
-        for rank, (_, i) in enumerate(sorted(scored), start=1):
-            rankings[i] = Ranking("ranked", [Placement(0, 0, rank)])
-        return rankings
+        return place(rankings, [i for _, i in sorted(scored)])
 
     def describe(self) -> dict[str, Any]:
         """See `Judge.describe`. `answers_by` is the reader."""

@@ -12,8 +12,8 @@ from typing import Any
 
 from arhn_hf.engines.base import Request, Response
 from arhn_hf.judges.asking import Asker
-from arhn_hf.judges.base import Judge
-from arhn_hf.records import Answer, Placement, Ranking, Row
+from arhn_hf.judges.base import Judge, place
+from arhn_hf.records import Answer, Ranking, Row
 
 
 class ReaderJudge(Judge):
@@ -44,9 +44,7 @@ class ReaderJudge(Judge):
                 rankings[i].status = answers[i].status if answers[i].status == "engine_error" else "malformed"
             else:
                 scored.append((-score, i))
-        for rank, (_, i) in enumerate(sorted(scored), start=1):
-            rankings[i] = Ranking("ranked", [Placement(0, 0, rank)])
-        return rankings
+        return place(rankings, [i for _, i in sorted(scored)])
 
     def describe(self) -> dict[str, Any]:
         """See `Judge.describe`."""

@@ -13,10 +13,10 @@ from typing import Any
 from arhn_hf.engines.base import Request, Response
 from arhn_hf.engines.replay import ReplayEngine
 from arhn_hf.judges.asking import Asker
-from arhn_hf.judges.base import Judge
+from arhn_hf.judges.base import Judge, place
 from arhn_hf.judges.grounding import ground
 from arhn_hf.judges.parsing import parse_answer
-from arhn_hf.records import Answer, Placement, Ranking, Row, UsageError
+from arhn_hf.records import Answer, Ranking, Row, UsageError
 
 RELEVANT = 2.0  # as TREC grades it
 
@@ -92,6 +92,4 @@ def _answer(response: Response, passage: Any) -> Answer:
 def _placed(rankings: list[Ranking], listed: Sequence[int], order: Sequence[int], missing: str) -> list[Ranking]:
     for i in listed:
         rankings[i].status = missing
-    for rank, i in enumerate(order, start=1):
-        rankings[i] = Ranking("ranked", [Placement(0, 0, rank)])
-    return rankings
+    return place(rankings, order)

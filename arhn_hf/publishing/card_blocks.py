@@ -14,10 +14,10 @@ from typing import Any
 from arhn_hf.config import option_fields
 from arhn_hf.criteria import Criteria
 from arhn_hf.prompts import template
+from arhn_hf.publishing.folder import PICTURE
 from arhn_hf.publishing.summary import Summary
 from arhn_hf.rules import Rules, option_name
 
-PICTURE = "negatives.svg"
 LLMS = frozenset({"vllm", "server"})  # kinds of judges that are one
 _SAID = {
     "revision": "revision", "vllm": "vLLM", "dtype": "dtype", "quantization": "quantisation", "template": "chat template",
@@ -25,7 +25,13 @@ _SAID = {
 }  # fmt: skip
 _COUNTS = ("positives", "negatives", "relabel", "filter", "duplicate", "undecided", "keep", "skipped")
 _READING = {name: option_fields()[name].default for name in ("answer_threshold", "max_chunks")}
-_RANKING = {"candidates": "answered", "input": "passage", "window_size": 20, "window_positives": 5}  # defaults
+_RANKING = {
+    "candidates": "rank_candidates",
+    "input": "rank_input",
+    "window_size": "window_size",
+    "window_positives": "window_positives",
+}
+"""The lineage's names of the ranking's options → the options'."""
 
 
 def blocks(document: dict[str, Any], summary: Summary, place: str) -> dict[str, Any]:
@@ -250,9 +256,9 @@ def command(document: dict[str, Any]) -> str:
                 (item.name if value is not False else f"no_{item.name}", value if value is not False else True)
             )
     pairs += [
-        (key if key.startswith("window") else f"rank_{key}", value)
+        (_RANKING[key], value)
         for key, value in document["ranking"].items()
-        if value != _RANKING.get(key)
+        if value != option_fields()[_RANKING[key]].default
     ]
     usual = Criteria()
     for subset, about in document["criteria"].items():

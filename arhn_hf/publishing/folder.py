@@ -23,7 +23,9 @@ from arhn_hf.records import VARIANTS, ArhnError, UsageError, file_error
 
 SHARD_BYTES = 500_000_000  # Arrow bytes a shard, as `push_to_hub` has it
 _ROW_GROUP_BYTES = 32_000_000
-OURS = (*VARIANTS, "evidence", "negatives.svg", "arhn.json")
+PICTURE = "negatives.svg"
+TABLES = (*VARIANTS, "evidence")
+OURS = (*TABLES, PICTURE, "arhn.json")
 
 
 class OutputFolder:

@@ -22,10 +22,11 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import RepoFile
 
+from arhn_hf.publishing.folder import PICTURE, TABLES
 from arhn_hf.publishing.hub_calls import AGAIN, asking, limited, may_pass, patiently
 from arhn_hf.publishing.hub_card import card_to_push
 from arhn_hf.publishing.hub_target import OURS, PushOptions, Target, look
-from arhn_hf.records import VARIANTS, ArhnError, UsageError
+from arhn_hf.records import ArhnError, UsageError
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,8 @@ class Publisher:
                     if landed is None:
                         raise
                     return landed, None
+                if options.create_pr and done.pr_url is None:  # the client makes no empty commit
+                    raise UsageError("holds this run already: there is nothing to propose", where=repo_id)
                 return str(done.oid), done.pr_url
 
             return patiently(commit)
@@ -269,13 +272,8 @@ def download(repo_id: str, revision: str | None, folder: Path, *, api: HfApi | N
                     repo_type="dataset",
                     revision=sha,
                     local_dir=folder,
-                    allow_patterns=[
-                        "README.md",
-                        "arhn.json",
-                        "negatives.svg",
-                        *(f"{name}/train-*" for name in (*VARIANTS, "evidence")),
-                    ],
-                )  # fmt: skip
+                    allow_patterns=["README.md", "arhn.json", PICTURE, *(f"{name}/train-*" for name in TABLES)],
+                )
             )
         except RevisionNotFoundError as error:
             raise UsageError(f"no revision {revision!r} on the Hub", where=repo_id) from error

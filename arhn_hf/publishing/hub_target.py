@@ -15,12 +15,13 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # exported, but not declared so
 
 from arhn_hf.publishing.card_text import read_head, split_card
+from arhn_hf.publishing.folder import PICTURE, TABLES
 from arhn_hf.publishing.hub_calls import asking, limited, patiently
 from arhn_hf.publishing.licenses import refuse_unknown
-from arhn_hf.records import VARIANTS, ArhnError, UsageError
+from arhn_hf.records import ArhnError, UsageError
 
 OURS = re.compile(
-    rf"(?:(?:{'|'.join(VARIANTS)}|evidence)/train-\d{{5}}-of-\d{{5}}\.(?:parquet|jsonl)|arhn\.json|negatives\.svg)"
+    rf"(?:(?:{'|'.join(TABLES)})/train-\d{{5}}-of-\d{{5}}\.(?:parquet|jsonl)|arhn\.json|{re.escape(PICTURE)})"
 )
 """Paths of the files that a push writes, the card apart."""
 _SEEDS = frozenset({".gitattributes", "README.md"})  # what a new repository may hold
@@ -168,7 +169,7 @@ def _refuse_foreign(target: Target, options: PushOptions) -> None:
             where=target.repo_id, hint="List its own data under `configs:` in its card first",
         )  # fmt: skip
     names = {str(one.get("config_name")) for one in configs if isinstance(one, dict)}
-    if taken := sorted(names & {*VARIANTS, "evidence"}):
+    if taken := sorted(names & set(TABLES)):
         raise UsageError(f"has a config of its own named {taken[0]}", where=target.repo_id, hint="Choose another id")
 
 

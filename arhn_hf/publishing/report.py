@@ -16,8 +16,7 @@ from arhn_hf.config import gate_names
 from arhn_hf.inputs import Inputs
 from arhn_hf.monitor import Counts, Monitor
 from arhn_hf.publishing.card import render_card
-from arhn_hf.publishing.card_blocks import PICTURE
-from arhn_hf.publishing.folder import OutputFolder
+from arhn_hf.publishing.folder import PICTURE, OutputFolder
 from arhn_hf.publishing.picture import render_picture
 from arhn_hf.publishing.shaping import Shape
 from arhn_hf.publishing.summary import Summary, gates

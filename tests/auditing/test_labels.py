@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from datasets import Dataset, Features, List, Value
 
-from arhn_hf.auditing.labels import RELEVANT, WORDS, Labels, as_grade, from_dataset, from_field, from_gold, grades_in
+from arhn_hf.auditing.labels import RELEVANT, WORDS, Labels, as_grade, from_dataset, from_field, from_gold
 from arhn_hf.records import Cell, UsageError
 
 IDS = {
@@ -117,7 +117,6 @@ def test_a_field_of_a_list_of_passages() -> None:
     found = from_field(dataset, "grade")
     assert (found.kind, found.name, found.unjoined) == ("field", "grade", 0)
     assert found.grades == {Cell(0, "positive", 0): 3.0, negative(0): 0.0, negative(1): 2.0, negative(1, 2): 1.0}
-    assert grades_in(found) == {0.0: 1, 2.0: 1, 1.0: 1}
 
 
 def test_a_field_of_a_struct_of_lists() -> None:

@@ -210,6 +210,13 @@ def test_a_pull_request_changes_nobodys_data(hub: HubServer, refined: Path, olde
     assert holds_all_of(hub, older)
 
 
+def test_a_pull_request_that_would_change_nothing_is_not_called_published(hub: HubServer, refined: Path) -> None:
+    publish(hub, refined)
+    error = failure(lambda: publish(hub, refined, create_pr=True))
+    assert "nothing to propose" in str(error)
+    assert hub.pull_requests(REPO) == {}
+
+
 def test_a_pull_request_to_somebody_else(hub: HubServer, refined: Path) -> None:
     hub.add_repo("other/data", {"README.md": b"---\nconfigs:\n- config_name: own\n  data_files: own/*\n---\n"})
     publish(hub, refined, "other/data", create_pr=True)
