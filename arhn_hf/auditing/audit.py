@@ -17,6 +17,7 @@ from arhn_hf.auditing.candidates import Audited, gather, ids_of
 from arhn_hf.auditing.figures import Table, difference, figures, flagged, plain, ranked, with_interval
 from arhn_hf.auditing.labels import Labels, from_dataset, from_field, from_gold
 from arhn_hf.auditing.measures import threshold_for
+from arhn_hf.engines.base import Engine
 from arhn_hf.inputs import Inputs
 from arhn_hf.monitor import Monitor, run_in_thread
 from arhn_hf.records import UsageError
@@ -62,6 +63,7 @@ def audit(
     source: str | None = None,
     corpus: str | None = None,
     with_baselines: bool = True,
+    cross_encoder: Engine | None = None,
     thresholds: str | None = None,
     samples: int = 1000,
     seed: int = 42,
@@ -69,7 +71,8 @@ def audit(
     """Measure the judge of a finished folder; returns the object that `arhn-hf audit --json` prints.
 
     `samples` draws of the queries make each 95 % interval. `thresholds` such as `recall=0.5` fits a decision threshold on these
-    labels. Raises `UsageError` if the folder is not finished, its source not at hand, or the labels cannot be used.
+    labels. `cross_encoder` is measured among the baselines (`opened`). Raises `UsageError` if the folder is not finished, its source
+    not at hand, or the labels cannot be used.
     """
     monitor = monitor or Monitor()
 
@@ -95,13 +98,35 @@ def audit(
                 report["threshold"] = fitted(audited, thresholds, report["scored_by"])
             if with_baselines:
                 monitor.begin("measuring baselines")
-                report["baselines"] = beside_baselines(audited, samples=samples, seed=seed)
+                report["baselines"] = beside_baselines(audited, samples=samples, seed=seed, cross_encoder=cross_encoder)
             return report
 
     return run_in_thread(work, monitor)
 
 
-def beside_baselines(audited: Audited, *, samples: int, seed: int, embed: Embed | None = None) -> dict[str, Any]:
+def opened(cross_encoder: str | None, revision: str | None, with_baselines: bool = True) -> Engine | None:
+    """The cross-encoder (a Hub id or a folder) to measure among the baselines, if one is named; whoever opens it closes it.
+
+    Raises `UsageError` if it cannot be loaded, or would not be used.
+    """
+    if cross_encoder is None:
+        if revision is not None:
+            raise UsageError("needs --cross-encoder", where="--cross-encoder-revision")
+        return None
+    if not with_baselines:
+        raise UsageError("does not go with --no-baselines: it is one of them", where="--cross-encoder")
+    from arhn_hf.engines.cross_encoder import CrossEncoderEngine
+
+    try:
+        return CrossEncoderEngine(cross_encoder, revision=revision)
+    except UsageError as error:
+        hint = error.hint and error.hint.replace("--model", "--cross-encoder")
+        raise UsageError(error.message, where=f"--cross-encoder {cross_encoder}", hint=hint) from error
+
+
+def beside_baselines(
+    audited: Audited, *, samples: int, seed: int, embed: Embed | None = None, cross_encoder: Engine | None = None
+) -> dict[str, Any]:
     """The baselines' figures on the same candidates, each with the judge's AUROC minus its own."""
     if embed is None:
         from arhn_hf.reader.model import ReaderModel
@@ -113,7 +138,7 @@ def beside_baselines(audited: Audited, *, samples: int, seed: int, embed: Embed 
         return with_interval(statistic, queries, arrays, samples=samples, seed=seed)
 
     found: dict[str, Any] = {}
-    for name, (scores, flags) in baselines(audited, embed).items():
+    for name, (scores, flags) in baselines(audited, embed, cross_encoder).items():
         found[name] = {
             "ranking": ranked(scores, table, interval),
             "leaves": None if flags is None else flagged(flags, table, interval),

@@ -6,6 +6,7 @@ sentence-transformers); the bi-encoder is the embedded all-MiniLM-L6-v2.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,8 @@ import numpy as np
 
 from arhn_hf.auditing.candidates import Audited
 from arhn_hf.auditing.measures import Floats
-from arhn_hf.records import Document
+from arhn_hf.engines.base import Engine, Request
+from arhn_hf.records import ArhnError, Document
 
 PERC_POS, MARGIN_POS = 0.95, 0.05
 _K1, _B = 0.9, 0.4  # Anserini's defaults
@@ -23,9 +25,15 @@ _WORD = re.compile(r"\w+")
 Embed = Callable[[str | None, str], Any]
 """Title and text → unit vectors, one a window."""
 
+WINDOWS = 32
+"""The most windows of one passage that a cross-encoder reads."""
 
-def baselines(audited: Audited, embed: Embed) -> dict[str, tuple[Floats, Any]]:
-    """Name → (score per candidate, flags at the usual threshold or `None`)."""
+
+def baselines(audited: Audited, embed: Embed, cross_encoder: Engine | None = None) -> dict[str, tuple[Floats, Any]]:
+    """Name → (score per candidate, flags at the usual threshold or `None`).
+
+    Raises `ArhnError` if the cross-encoder fails on a pair.
+    """
     words = bm25_ratio(audited)
     to_query, positive_to_query, to_positive = similarities(audited, embed)
     count = len(audited.candidates)
@@ -37,8 +45,40 @@ def baselines(audited: Audited, embed: Embed) -> dict[str, tuple[Floats, Any]]:
         ),
         f"TopK-MarginPos {MARGIN_POS}": (to_query - positive_to_query, to_query >= positive_to_query - MARGIN_POS),
         "cosine to the labelled positive": (to_positive, None),
+        **({} if cross_encoder is None else {named(cross_encoder): (pair_scores(audited, cross_encoder), None)}),
         "flag everything": (np.zeros(count), np.ones(count, dtype=bool)),
     }  # fmt: skip
+
+
+def named(cross_encoder: Engine) -> str:
+    """What the tables call a cross-encoder."""
+    return f"cross-encoder {cross_encoder.identity['model']}"
+
+
+def pair_scores(audited: Audited, engine: Engine) -> Floats:
+    """What a cross-encoder gives each candidate with its query. Raises `ArhnError` if it fails on a pair."""
+    asked = [
+        engine.submit(
+            Request(
+                "rank",
+                {
+                    "query": audited.queries[one.query], "title": one.document.title or "", "text": one.document.text or "",
+                    "max_chunks": WINDOWS,
+                },
+            )
+        )
+        for one in audited.candidates
+    ]  # fmt: skip
+    scores = []
+    for one, future in zip(audited.candidates, asked, strict=True):
+        response = future.result()
+        if response.finish_reason == "error":
+            raise ArhnError(
+                f"fails on a passage ({response.text})", where=f"{named(engine)}, row {one.cell.row}",
+                hint="Leave --cross-encoder out, or name another one",
+            )  # fmt: skip
+        scores.append(json.loads(response.text)["score"])
+    return np.array(scores)
 
 
 def similarities(audited: Audited, embed: Embed) -> tuple[Floats, Floats, Floats]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ arhn-hf audit refined --verdicts anna.csv --verdicts ben.csv
 @click.option("--labels-split", default="train", show_default=True, help="Split of --labels.")
 @click.option("--labels-revision", help="Branch, tag or commit of --labels.")
 @click.option("--baselines/--no-baselines", default=True, help="Measure the baselines on the same negatives.")
+@click.option("--cross-encoder", metavar="MODEL", help="Measure this cross-encoder too, a Hub id or a folder.")
+@click.option("--cross-encoder-revision", help="Branch, tag or commit of --cross-encoder.")
 @click.option(
     "--draws", type=click.IntRange(100), default=1000, show_default=True, help="Draws of the queries for each interval."
 )
@@ -59,7 +62,7 @@ arhn-hf audit refined --verdicts anna.csv --verdicts ben.csv
 @click.pass_context
 def command(
     ctx: click.Context, /, target: str, grades: str | None, gold: str | None, labels: str | None, labels_split: str,
-    labels_revision: str | None, baselines: bool, draws: int, thresholds: str | None, save: str | None, png: str | None,
+    labels_revision: str | None, baselines: bool, cross_encoder: str | None, cross_encoder_revision: str | None, draws: int, thresholds: str | None, save: str | None, png: str | None,
     card: bool, export: str | None, size: int, snippets: bool, verdicts: tuple[str, ...], output: str, source: str | None, as_json: bool,
     quiet: bool, verbose: bool, **values: Any,
 ) -> int:  # fmt: skip
@@ -68,7 +71,7 @@ def command(
     Labels: a field of the passages, a file, a second dataset over the same rows, or people's verdicts on a blind sheet.
     """
     from arhn_hf.auditing.agreement import agreement
-    from arhn_hf.auditing.audit import LabelSource, audit, target_of
+    from arhn_hf.auditing.audit import LabelSource, audit, opened, target_of
     from arhn_hf.auditing.plot import plot, refuse_missing
     from arhn_hf.auditing.section import write_section
     from arhn_hf.auditing.sheets import export_sheet, refuse_target
@@ -101,7 +104,8 @@ def command(
     asked = None if people else LabelSource(
         grades=grades, gold=gold, labels=labels, labels_split=labels_split, labels_revision=labels_revision
     )  # fmt: skip
-    with Progress(sink) as progress:
+    engine = opened(cross_encoder, cross_encoder_revision, baselines)
+    with closing(engine) if engine else nullcontext(), Progress(sink) as progress:
         monitor = Monitor(watch=progress.watch)
         folder = judged(target, output, given(ctx, values), asked, monitor)
         where: dict[str, Any] = {"source": source, "corpus": values["corpus"], "monitor": monitor}
@@ -114,7 +118,9 @@ def command(
         elif verdicts:
             report = {"agreement": agreement(folder, verdicts, samples=draws, **where)}
         elif asked is not None:
-            report = audit(folder, asked, with_baselines=baselines, thresholds=thresholds, samples=draws, **where)
+            report = audit(
+                folder, asked, with_baselines=baselines, cross_encoder=engine, thresholds=thresholds, samples=draws, **where
+            )  # fmt: skip
     if people:
         words = (
             agreement_tables(report) if verdicts else [f"Wrote {report['negatives']} negatives to {harmless(export)}."]
@@ -136,7 +142,18 @@ def refuse_mixed(ctx: click.Context, export: str | None, verdicts: tuple[str, ..
     from arhn_hf.records import UsageError
 
     way = "--export" if export else "--verdicts" if verdicts else None
-    measuring = ("grades", "gold", "labels", "labels_revision", "thresholds", "save", "png", "card")
+    measuring = (
+        "grades",
+        "gold",
+        "labels",
+        "labels_revision",
+        "thresholds",
+        "save",
+        "png",
+        "card",
+        "cross_encoder",
+        "cross_encoder_revision",
+    )
     other = [*(measuring if way else ()), *(["verdicts"] if export else ()), *(() if export else ("size", "snippets"))]
     told = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.ENVIRONMENT)
     for name in other:

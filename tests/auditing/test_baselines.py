@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,8 @@ import pytest
 from arhn_hf.auditing.audit import beside_baselines
 from arhn_hf.auditing.baselines import MARGIN_POS, PERC_POS, baselines, bm25_ratio, similarities
 from arhn_hf.auditing.candidates import Audited, Candidate
-from arhn_hf.records import Cell, Document
+from arhn_hf.engines.base import Engine, Request, Response
+from arhn_hf.records import ArhnError, Cell, Document
 
 NAMES = [
     "BM25, ratio to the positive", "cosine to the query", "TopK-PercPos 0.95", "TopK-MarginPos 0.05",
@@ -176,3 +179,31 @@ def test_the_figures_of_each_baseline_and_by_how_much_the_judge_beats_it() -> No
     assert everything["ranking"]["auroc"]["value"] == 0.5
     leaves = {name: one["value"] for name, one in everything["leaves"].items() if name != "flagged"}
     assert leaves == {"precision": 0.5, "recall": 1.0, "clean_touched": 1.0}
+
+
+class PairScores(Engine):
+    """A cross-encoder whose score is the passage's angle; it fails on passages named `nan`."""
+
+    identity = {"engine": "cross-encoder", "model": "angles"}
+
+    def submit(self, request: Request) -> Future[Response]:
+        future: Future[Response] = Future()
+        text = request.payload["text"]
+        given = Response("no number", "error") if text == "nan" else Response(json.dumps({"score": float(text)}))
+        future.set_result(given)
+        return future
+
+
+def test_a_cross_encoder_stands_among_the_baselines() -> None:
+    rows = audited({"0": (["1"], [("20", 2), ("65", 0)]), "1": (["2"], [("5", 2), ("-4", 0)])})
+    found = baselines(rows, embed, PairScores())
+    scores, flags = found["cross-encoder angles"]
+    assert (scores.tolist(), flags) == ([20.0, 65.0, 5.0, -4.0], None)
+    report = beside_baselines(rows, samples=100, seed=1, embed=embed, cross_encoder=PairScores())
+    assert report["cross-encoder angles"]["ranking"]["auroc"]["value"] == 0.5
+
+
+def test_a_cross_encoder_that_fails_on_a_passage_ends_the_audit() -> None:
+    rows = audited({"0": (["1"], [("20", 2), ("nan", 0)])})
+    with pytest.raises(ArhnError, match="cross-encoder angles, row 0"):
+        baselines(rows, lambda title, text: embed(title, "0"), PairScores())

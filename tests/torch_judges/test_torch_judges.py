@@ -13,8 +13,11 @@ from tiny_checkpoints import bert, encoder, libraries, texts_of
 
 import arhn_hf
 from arhn_hf.checks import check
+from arhn_hf.cli.main import run
 from arhn_hf.config import RunConfig
 from arhn_hf.deriving import derive
+from arhn_hf.engines.base import Request
+from arhn_hf.engines.cross_encoder import CrossEncoderEngine
 from arhn_hf.judges.opening import open_judge
 from arhn_hf.monitor import Monitor
 from arhn_hf.pipeline import run_refine
@@ -61,6 +64,13 @@ def evidence(folder: Path) -> list[dict[str, Any]]:
 def lineage(folder: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads((folder / "arhn.json").read_text(encoding="utf-8"))
     return loaded
+
+
+def exit_code(*words: str) -> int:
+    """Run `arhn-hf WORDS…` in this process."""
+    with pytest.raises(SystemExit) as end:
+        run(list(words))
+    return int(end.value.code or 0)
 
 
 def passages(source: Path) -> dict[tuple[int, str, int], dict[str, str]]:
@@ -189,3 +199,44 @@ def test_a_wrong_checkpoint_leaves_no_answers_behind(sample: Path, source: Path,
     with pytest.raises(UsageError, match="has no classification head"):
         open_judge(config, store, Monitor())
     store.close()
+
+
+def test_a_cross_encoder_is_measured_among_the_baselines(
+    source: Path, ranker: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, gold = tmp_path / "out", tmp_path / "gold.jsonl"
+    arhn_hf.refine(str(source), output=str(out), **OPEN)
+    rows = [item for item in evidence(out) if item["label"] == "negative"]
+    labels = [
+        {"query_id": item["query_id"], "docid": item["docid"], "grade": 2 * (number % 2)}
+        for number, item in enumerate(rows)
+    ]
+    gold.write_text("".join(json.dumps(one) + "\n" for one in labels), encoding="utf-8")
+    command = ["audit", str(out), "--gold", str(gold), "--draws", "100", "--json"]
+    assert exit_code(*command, "--cross-encoder", ranker) == 0
+    found = json.loads(capsys.readouterr().out)["baselines"]["cross-encoder tiny-ce"]
+    engine = CrossEncoderEngine(ranker)
+    try:
+        texts = passages(source)
+        scores, truth = [], []
+        for item, label in zip(rows, labels, strict=True):
+            if item["action"] in ("relabel", "filter", "keep"):
+                row = json.loads(source.read_text(encoding="utf-8").splitlines()[item["row"]])
+                text = texts[item["row"], "negative", item["position"]]
+                asked = {"query": row["query"], "title": text["title"], "text": text["text"], "max_chunks": 32}
+                scores.append(json.loads(engine.submit(Request("rank", asked)).result().text)["score"])
+                truth.append(label["grade"] >= 2)
+    finally:
+        engine.close()
+    above = [(a > b) + (a == b) / 2 for a, t in zip(scores, truth, strict=True) if t
+             for b, u in zip(scores, truth, strict=True) if not u]  # fmt: skip
+    assert found["ranking"]["auroc"]["value"] == pytest.approx(sum(above) / len(above))
+    refusals = {
+        "--no-baselines": [*command, "--no-baselines", "--cross-encoder", ranker],
+        "--cross-encoder /nowhere/x": [*command, "--cross-encoder", "/nowhere/x"],
+        "--cross-encoder-revision": [*command, "--cross-encoder-revision", "v1"],
+    }
+    for said, wrong in refusals.items():
+        assert exit_code(*wrong) == 2
+        error = json.loads(capsys.readouterr().out)["error"]
+        assert said in f"{error['where']} {error['message']}"
