@@ -25,9 +25,10 @@ _LLMS = ("vllm", "server")
 _ONLY_FOR = {
     "engine_arg": ("vllm",), "base_url": ("server",), "request_timeout": ("server",), "patience": ("server",),
     "concurrency": ("server",), "thinking": _LLMS, "max_tokens": _LLMS, "prompts": _LLMS, "similarity_model": ("reader",),
-    "responses": ("replay",),
+    "responses": ("replay",), "relabel_threshold": ("reader",),
 }  # fmt: skip
 """Options that mean something to these judges alone: elsewhere they could only be ignored."""
+RELABEL_THRESHOLD = 0.7  # our choice: more likely than not by a margin; training/reader says what it does
 JUDGES = ("reader", "cross-encoder", "vllm", "server", "replay")
 
 
@@ -104,6 +105,10 @@ class RunConfig(Rules):
     concurrency: int = option(64, "Requests a server gets at once.", group=JUDGE, kind=int, minimum=1)
     answer_threshold: float = option(
         0.4, "Calibrated score from which the reader says that a passage answers; other models need another one.",
+        group=JUDGE, kind=float, minimum=0, maximum=1,
+    )  # fmt: skip
+    relabel_threshold: float = option(
+        RELABEL_THRESHOLD, "Score from which the reader may rank a negative above a labelled positive.",
         group=JUDGE, kind=float, minimum=0, maximum=1,
     )  # fmt: skip
     max_chunks: int = option(

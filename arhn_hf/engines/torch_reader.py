@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arhn_hf.engines.checkpoints import QUESTION_ANSWERING, Checkpoint, CheckpointEngine, Encoder, Floats, Input, Part
+from arhn_hf.reader.fusion import Similarities, Vectors, compare
 from arhn_hf.reader.model import EMPTY_MARGIN, SPAN_TOKENS, ReaderModel
 from arhn_hf.reader.tokens import Field
 
@@ -65,23 +66,23 @@ class TorchReaderEngine(CheckpointEngine):
                 "score": 0.0, "margin": EMPTY_MARGIN, "field": None, "start": None, "end": None, "snippet": None,
                 "truncated": not found.complete,
             }  # fmt: skip
-        to_query, to_positive = self._similarities(query, title, text, payload["positives"], most)
+        near = self._similarities(query, title, text, payload["positives"], most)
         return {
-            "score": self._embedded.score(found.margin, to_query, to_positive), "margin": found.margin,
+            "score": self._embedded.fusion.score(found.margin, near), "margin": found.margin,
             "field": found.field, "start": found.start, "end": found.end,
             "snippet": (title if found.field == "title" else text)[found.start : found.end],
             "truncated": not found.complete,
         }  # fmt: skip
 
-    def _similarities(
-        self, query: str, title: str, text: str, positives: list[list[str]], most: int
-    ) -> tuple[float, float | None]:
-        """Cosine of passage and query (0 for an empty one) and the largest one of passage and positives, if any."""
-        vectors = self._passage(title, text, most)
+    def _similarities(self, query: str, title: str, text: str, positives: list[list[str]], most: int) -> Similarities:
+        """How near passage and positives are to the query and to each other, by vectors of texts alone."""
         asked = self._encoder.query(query) if self._encoder else self._embedded.embed(None, query, 1)
-        others = [self._passage(one[0], one[1], most) for one in positives]
-        close = [float(np.max(vectors @ one.T)) for one in others if len(one) and len(vectors)]
-        return float(np.max(vectors @ asked.T)) if len(asked) and len(vectors) else 0.0, max(close, default=None)
+
+        def vectors(title: str, text: str) -> Vectors:
+            windows = self._passage(title, text, most)
+            return np.repeat(asked, len(windows), axis=0) if len(asked) else asked, windows
+
+        return compare(vectors(title, text), [vectors(one[0], one[1]) for one in positives])
 
     def _passage(self, title: str, text: str, most: int) -> Floats:
         return (self._encoder.passage if self._encoder else self._embedded.embed)(title, text, most)

@@ -40,7 +40,8 @@ def open_judge(config: RunConfig, store: Store, monitor: Monitor) -> tuple[Judge
     asker = Asker(engine, store, max_in_flight=config.max_in_flight, stop=monitor.stop)
     if config.judge == "reader":
         reads = _other_reader(monitor, config) if config.model or config.similarity_model else ReaderJudge
-        return reads(asker, threshold=config.answer_threshold, max_chunks=config.max_chunks), asker
+        limits = {"threshold": config.answer_threshold, "relabel_threshold": config.relabel_threshold}
+        return reads(asker, **limits, max_chunks=config.max_chunks), asker
     judge = LLMJudge(
         asker, name=config.judge, about=engine.about, orders=config.orders, window_size=config.window_size,
         window_positives=config.window_positives, seed=config.seed, rank_input=config.rank_input,

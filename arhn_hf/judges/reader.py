@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from arhn_hf.config import RELABEL_THRESHOLD
 from arhn_hf.engines.base import Request, Response
 from arhn_hf.judges.asking import Asker
 from arhn_hf.judges.base import Judge, place
@@ -17,14 +18,18 @@ from arhn_hf.records import Answer, Ranking, Row
 
 
 class ReaderJudge(Judge):
-    """Judge over `engines.reader`. `threshold` is the calibrated score from which a passage answers."""
+    """Judge over `engines.reader`. `threshold` is the calibrated score from which a passage answers, `relabel_threshold` that
+    from which it may stand above a labelled positive."""
 
     name = "reader"
     orders = 1
     english_only = True
 
-    def __init__(self, asker: Asker, *, threshold: float, max_chunks: int) -> None:
+    def __init__(
+        self, asker: Asker, *, threshold: float, max_chunks: int, relabel_threshold: float = RELABEL_THRESHOLD
+    ) -> None:
         self._asker, self._threshold, self._max_chunks = asker, threshold, max_chunks
+        self._relabel_threshold = relabel_threshold
 
     async def answers(self, row: Row, criterion: str, wanted: Sequence[int]) -> list[Answer]:
         """See `Judge.answers`. The reader reads claims as it reads questions; the criterion is part of the request all the same."""
@@ -34,7 +39,11 @@ class ReaderJudge(Judge):
     async def rank(
         self, row: Row, criterion: str, answers: Sequence[Answer], candidates: Sequence[int]
     ) -> list[Ranking]:
-        """See `Judge.rank`: by score, highest first; equal scores in the order of `row.passages`. Sends nothing."""
+        """See `Judge.rank`: by score, highest first; equal scores in the order of `row.passages`. Sends nothing.
+
+        A positive is a positive because a person said so, and often scores low: a negative that does not reach
+        `relabel_threshold` stands below all of them, whatever they score.
+        """
         rankings = [Ranking() for _ in answers]
         listed = [*range(len(row.positives)), *candidates]
         scored = []
@@ -43,15 +52,17 @@ class ReaderJudge(Judge):
             if score is None:
                 rankings[i].status = answers[i].status if answers[i].status == "engine_error" else "malformed"
             else:
-                scored.append((-score, i))
-        return place(rankings, [i for _, i in sorted(scored)])
+                unsure = i >= len(row.positives) and score < self._relabel_threshold
+                scored.append((unsure, -score, i))
+        return place(rankings, [i for *_, i in sorted(scored)])
 
     def describe(self) -> dict[str, Any]:
         """See `Judge.describe`."""
         identity = self._asker.engine.identity
         return {
             "kind": "reader", "model": identity["model"], "revision": identity["revision"],
-            "answer_threshold": self._threshold, "max_chunks": self._max_chunks,
+            "answer_threshold": self._threshold, "relabel_threshold": self._relabel_threshold,
+            "max_chunks": self._max_chunks,
         }  # fmt: skip
 
     def _request(self, row: Row, index: int, criterion: str) -> Request:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from arhn_hf.config import RELABEL_THRESHOLD
 from arhn_hf.engines.torch_reader import EMBEDDED
 from arhn_hf.judges.asking import Asker
 from arhn_hf.judges.reader import ReaderJudge
@@ -13,8 +14,10 @@ class TorchReaderJudge(ReaderJudge):
     """Judge over `engines.torch_reader`. A checkpoint reads whatever language it was made for; with another encoder
     only, it is still the embedded reader that looks for spans, in English."""
 
-    def __init__(self, asker: Asker, *, threshold: float, max_chunks: int) -> None:
-        super().__init__(asker, threshold=threshold, max_chunks=max_chunks)
+    def __init__(
+        self, asker: Asker, *, threshold: float, max_chunks: int, relabel_threshold: float = RELABEL_THRESHOLD
+    ) -> None:
+        super().__init__(asker, threshold=threshold, max_chunks=max_chunks, relabel_threshold=relabel_threshold)
         self.english_only = asker.engine.identity["model"] == EMBEDDED
 
     def describe(self) -> dict[str, Any]:

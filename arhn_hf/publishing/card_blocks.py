@@ -24,7 +24,7 @@ _SAID = {
     "sampling": "sampling", "similarity_model": "compared by",
 }  # fmt: skip
 _COUNTS = ("positives", "negatives", "relabel", "filter", "duplicate", "undecided", "keep", "skipped")
-_READING = {name: option_fields()[name].default for name in ("answer_threshold", "max_chunks")}
+_READING = {name: option_fields()[name].default for name in ("answer_threshold", "relabel_threshold", "max_chunks")}
 _RANKING = {
     "candidates": "rank_candidates",
     "input": "rank_input",

@@ -3,23 +3,23 @@
 Why it exists: a trial run, a CI job or the first stage of a cascade needs a judge that is in the package, needs no
 download and no GPU, and says the same today as yesterday. Three signals make one score: the span margin of a small
 extractive reader (MiniLM-L6 trained on SQuAD 1.1), the similarity of passage and query, and the similarity of the
-passage and the labelled positives (all-MiniLM-L6-v2). `training/reader/` made the weights and documents them.
-English only.
+passage and the labelled positives. One pass of one network over query and passage gives all three; its vectors are
+distilled from all-MiniLM-L6-v2, which is here too for those who want vectors of texts alone. `training/reader/` made the
+weights and documents them. English only.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from arhn_hf.reader.cache import Cache
+from arhn_hf.reader.fusion import Fusion, Similarities, compare
 from arhn_hf.reader.network import CLS, SEP, Floats, Network, WordVectors
 from arhn_hf.reader.tokens import QUERY_TOKENS, WINDOW, Field, PieceTokenizer, Tokens, Window, reader_windows
 
@@ -39,8 +39,7 @@ class Reading:
     margin: logits of the best span's ends minus those of "no answer", the largest over the windows read.
     field, start, end: where the best span lies ("title" or "text"; code points of the original string, end
         exclusive). Given also when the score is low; None only if the passage has no tokens.
-    similarity_query, similarity_positive: cosines, the largest over windows (and positives). The first is 0 for a
-        query without a token, the second None where no labelled positive has one.
+    similarities: how near the passage is to the query and to the labelled positives.
     chunks: windows read. truncated: the passage has more of them than were allowed.
     """
 
@@ -49,8 +48,7 @@ class Reading:
     field: Field | None
     start: int | None
     end: int | None
-    similarity_query: float
-    similarity_positive: float | None
+    similarities: Similarities
     chunks: int
     truncated: bool
 
@@ -63,12 +61,22 @@ class _Span:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Passes:
+    """What the network says of a query and a passage, over all windows: the best span, and a vector of each a window."""
+
+    span: _Span | None
+    query: Floats
+    passage: Floats
+    truncated: bool
+
+
 class ReaderModel:
-    """The reader and the encoder with their weights loaded (about 200 MB of memory); made once, shared by threads.
+    """The reader and the encoder with their weights; made once, shared by threads.
 
     Args:
         folder: holds the files of FILES; default: the weights inside the package.
-        cached_vectors: how many embeddings (1.5 KB each) of queries and passages seen lately to keep.
+        cached_vectors: how many vectors (1.5 KB each) of positives and texts seen lately to keep.
 
     Raises:
         FileNotFoundError: a file is missing in `folder`.
@@ -90,9 +98,10 @@ class ReaderModel:
         words = WordVectors(folder)
         self._tokenizer = PieceTokenizer(folder / "tokenizer.json")
         self._reader = Network(folder / "reader.onnx", words)
-        self._encoder = Network(folder / "encoder.onnx", words)
-        self._fusion = json.loads((folder / "fusion.json").read_text(encoding="utf-8"))
-        self._cache = _Cache(cached_vectors)
+        self._open_encoder = lru_cache(maxsize=1)(lambda: Network(folder / "encoder.onnx", words))
+        self.fusion = Fusion(folder / "fusion.json")
+        self._positives: Cache[_Passes] = Cache(cached_vectors, lambda one: 2 * len(one.passage))
+        self._texts: Cache[Floats] = Cache(cached_vectors, len)
 
     def count_tokens(self, text: str) -> int:
         """Number of word pieces in `text`, special tokens not counted."""
@@ -121,33 +130,44 @@ class ReaderModel:
         """
         if max_chunks < 1:
             raise ValueError(f"max_chunks is {max_chunks}; give 1 or more")
+        own = self._passes(query, title, text, max_chunks)
+        if own.span is None:
+            return Reading(0.0, EMPTY_MARGIN, None, None, None, Similarities(0.0), 0, own.truncated)
+        others = [self._kept(query, *positive, max_chunks) for positive in positives]
+        near = compare((own.query, own.passage), [(one.query, one.passage) for one in others])
+        return Reading(
+            score=self.fusion.score(own.span.margin, near),
+            margin=own.span.margin,
+            field=own.span.field,
+            start=own.span.start,
+            end=own.span.end,
+            similarities=near,
+            chunks=len(own.passage),
+            truncated=own.truncated,
+        )
+
+    def _kept(self, query: str, title: str | None, text: str, max_chunks: int) -> _Passes:
+        """`_passes` of a labelled positive: every passage of its query is compared with it, so it is read once."""
+        key = hashlib.sha256("\0".join([str(max_chunks), query, title or "", text]).encode("utf-8", "surrogatepass"))
+        return self._positives.get(key.digest(), lambda: self._passes(query, title, text, max_chunks))
+
+    def _passes(self, query: str, title: str | None, text: str, max_chunks: int) -> _Passes:
+        """Reads the windows of a passage."""
         asked = self._tokenizer.tokens(query, QUERY_TOKENS).ids[:QUERY_TOKENS]
         limit = max_chunks * WINDOW
         titled, body = self._tokenizer.tokens(title or "", limit), self._tokenizer.tokens(text, limit)
         windows, covered = reader_windows(len(asked), len(titled.ids), len(body.ids), max_chunks)
+        truncated = not (covered and titled.complete and body.complete)
         if not windows:
-            return Reading(0.0, EMPTY_MARGIN, None, None, None, 0.0, None, 0, not (titled.complete and body.complete))
-        best = max((self._best_span(asked, titled, body, window) for window in windows), key=lambda span: span.margin)
-        vectors = self.embed(title, text, max_chunks)
-        wanted = self.embed(None, query, 1)
-        to_query = float(np.max(vectors @ wanted.T)) if len(wanted) else 0.0
-        others = [self.embed(*positive, max_chunks) for positive in positives]
-        close = [float(np.max(vectors @ other.T)) for other in others if len(other)]
-        to_positive = max(close) if close else None
-        return Reading(
-            score=self.score(best.margin, to_query, to_positive),
-            margin=best.margin,
-            field=best.field,
-            start=best.start,
-            end=best.end,
-            similarity_query=to_query,
-            similarity_positive=to_positive,
-            chunks=len(windows),
-            truncated=not (covered and titled.complete and body.complete),
-        )
+            nothing = np.zeros((0, 384), np.float32)
+            return _Passes(None, nothing, nothing, truncated)
+        read = [self._window(asked, titled, body, window) for window in windows]
+        best = max((span for span, _ in read), key=lambda span: span.margin)
+        vectors = np.stack([both for _, both in read])
+        return _Passes(best, vectors[:, 0], vectors[:, 1], truncated)
 
-    def _best_span(self, asked: list[int], title: Tokens, text: Tokens, window: Window) -> _Span:
-        """The best span of one window; among equals, the first."""
+    def _window(self, asked: list[int], title: Tokens, text: Tokens, window: Window) -> tuple[_Span, Floats]:
+        """The best span of one window (among equals, the first) and the vectors of query and passage, shape (2, 384)."""
         ids = [CLS, *asked, SEP]
         start_of_passage = len(ids)
         spans: list[tuple[float, Field, int, int]] = []
@@ -158,13 +178,18 @@ class ReaderModel:
         if window.text_to > window.text_from:
             shown.append(("text", text, window.text_from, window.text_to, len(ids)))
             ids += [*text.ids[window.text_from : window.text_to], SEP]
-        logits = self._reader(ids, start_of_passage)
+        pool = np.zeros((2, len(ids)), np.float32)
+        pool[0, 1 : start_of_passage - 1] = 1 / max(1, start_of_passage - 2)
+        pool[1, start_of_passage:-1] = 1 / (len(ids) - 1 - start_of_passage)
+        logits, vectors = self._reader(ids, start_of_passage, pool)
+        if not asked:
+            vectors[0] = 0  # an empty query is near to nothing
         nothing = float(logits[0, 0]) + float(logits[0, 1])
         for field, tokens, first, last, at in shown:
             score, i, j = _best_pair(logits[at : at + last - first], tokens.words[first:last])
             spans.append((score, field, tokens.places[first + i][0], tokens.places[first + j][1]))
         score, field, start, end = max(spans, key=lambda span: span[0])
-        return _Span(score - nothing, field, start, end)
+        return _Span(score - nothing, field, start, end), vectors
 
     def embed(self, title: str | None, text: str, most: int = 32) -> Floats:
         """Unit vectors of all-MiniLM-L6-v2 for a passage, shape (windows, 384); no rows for one without a token.
@@ -172,28 +197,16 @@ class ReaderModel:
         The title stands in front of the text; windows of WINDOW tokens do not overlap, and `most` are looked at.
         """
         key = hashlib.sha256(f"{most}\0{title or ''}\0{text}".encode("utf-8", "surrogatepass")).digest()
-        if (known := self._cache.get(key)) is not None:
-            return known
+        return self._texts.get(key, lambda: self._vectors(title, text, most))
+
+    def _vectors(self, title: str | None, text: str, most: int) -> Floats:
         room = WINDOW - 2
         ids = self._tokenizer.tokens(title or "", room * most).ids
         ids = (ids + self._tokenizer.tokens(text, room * most).ids)[: room * most]
         rows = [[CLS, *ids[at : at + room], SEP] for at in range(0, len(ids), room)]
-        vectors = np.stack([self._encoder(row, len(row)) for row in rows]) if rows else np.zeros((0, 384), np.float32)
-        self._cache.put(key, vectors)
-        return vectors
-
-    def score(self, margin: float, to_query: float, to_positive: float | None) -> float:
-        """The calibrated score in [0, 1] of three signals, `to_positive` None where there is nothing to compare with.
-
-        A logistic regression on them, the margin squashed; `training/reader/fuse.py` fits it.
-        """
-        fusion = self._fusion["without_positives" if to_positive is None else "with_positives"]
-        width = self._fusion["margin_width"]
-        total: float = fusion["intercept"]
-        total += fusion["margin"] * width * math.tanh(margin / width) + fusion["similarity_query"] * to_query
-        if to_positive is not None:
-            total += fusion["similarity_positive"] * to_positive
-        return 1 / (1 + math.exp(-max(-60.0, min(60.0, total))))
+        encoder = self._open_encoder()
+        made = [encoder(row, len(row), np.full((1, len(row)), 1 / len(row), np.float32))[0] for row in rows]
+        return np.concatenate(made) if made else np.zeros((0, 384), np.float32)
 
 
 def _best_pair(logits: Floats, words: list[int]) -> tuple[float, int, int]:
@@ -211,28 +224,3 @@ def _best_pair(logits: Floats, words: list[int]) -> tuple[float, int, int]:
     total = np.where(whole if whole.any() else allowed, total, -np.inf)
     i, j = divmod(int(np.argmax(total)), n)
     return float(total[i, j]), i, j
-
-
-class _Cache:
-    """Vectors of texts seen lately, at most `capacity` rows in all; threads may share it."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity, self._rows = capacity, 0
-        self._items: OrderedDict[bytes, Floats] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: bytes) -> Floats | None:
-        with self._lock:
-            if key in self._items:
-                self._items.move_to_end(key)
-            return self._items.get(key)
-
-    def put(self, key: bytes, vectors: Floats) -> None:
-        with self._lock:
-            if key in self._items:
-                return
-            self._items[key] = vectors
-            self._rows += 1 + len(vectors)
-            while self._rows > self._capacity:
-                _, old = self._items.popitem(last=False)
-                self._rows -= 1 + len(old)

@@ -1,9 +1,9 @@
 """The two ONNX networks and the word vectors they share.
 
 Why it exists: the reader must give the same bits for a pair whatever else is read. So there is no batch dimension at
-all: a network takes the tokens of one input, unpadded, on one thread, in sequential execution. The weights are int8 on
-disk, one scale per output channel, and fp32 in memory: a cast and a product per matrix, which ONNX Runtime folds while
-it loads. Bits are the same on one kind of CPU and one version of ONNX Runtime, not across them.
+all: a network takes the tokens of one input, unpadded, on one thread, in sequential execution. Products of matrices are
+those of small integers, whose sums are exact (see `training/reader/export.py`); what is left in floats gives the same bits
+on one kind of CPU and one version of ONNX Runtime, not across them.
 """
 
 from __future__ import annotations
@@ -49,12 +49,13 @@ class Network:
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._words = words
 
-    def __call__(self, ids: Sequence[int], asked: int) -> Floats:
-        """Output for the tokens `ids`, of which the first `asked` are segment 0 and the others segment 1.
+    def __call__(self, ids: Sequence[int], asked: int, pool: Floats) -> list[Floats]:
+        """Outputs for the tokens `ids`, of which the first `asked` are segment 0 and the others segment 1.
 
-        Reader: start and end logits, shape (len(ids), 2). Encoder: a vector of length one, shape (384,).
+        `pool` (vectors, tokens) holds the weights of the means that become vectors of length one. Reader: start and end
+        logits, shape (tokens, 2), and the vectors of query and passage, (2, 384). Encoder: vectors, (vectors, 384).
         """
         kinds = np.ones(len(ids), dtype=np.int64)
         kinds[:asked] = 0
-        output: Floats = self._session.run(None, {"words": self._words(ids), "kinds": kinds})[0]
-        return output
+        outputs: list[Floats] = self._session.run(None, {"words": self._words(ids), "kinds": kinds, "pool": pool})
+        return outputs

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import arhn_hf.reader
-from arhn_hf.reader import model as reader_model
+from arhn_hf.reader.cache import Cache
+from arhn_hf.reader.fusion import Similarities
 from arhn_hf.reader.model import EMPTY_MARGIN, FILES, ReaderModel, Reading
 from arhn_hf.reader.tokens import OVERLAP, WINDOW, PieceTokenizer, reader_windows
 
@@ -71,7 +72,7 @@ def test_an_answer_scores_above_a_passage_on_the_same_thing(
 def test_the_span_is_the_answer(model: ReaderModel) -> None:
     reading = model.read("how long should black tea be steeped", "Brewing", TEA, [])
     assert "three to five minutes" in slice_of(reading, "Brewing", TEA)
-    assert reading.similarity_positive is None
+    assert reading.similarities.positive is None
     assert (reading.chunks, reading.truncated) == (1, False)
 
 
@@ -97,7 +98,7 @@ def test_padding_changes_no_bit(model: ReaderModel) -> None:
 
 def test_bits_do_not_depend_on_what_the_cache_still_holds(model: ReaderModel, monkeypatch: pytest.MonkeyPatch) -> None:
     before = [model.read(q, None, b, [(None, a)]) for q, a, b in PAIRS]
-    monkeypatch.setattr(model, "_cache", reader_model._Cache(2))
+    monkeypatch.setattr(model, "_positives", Cache(0, lambda one: 1))
     assert [model.read(q, None, b, [(None, a)]) for q, a, b in PAIRS] == before
 
 
@@ -147,11 +148,11 @@ def test_offsets_after_wide_characters_are_exact(model: ReaderModel) -> None:
 @pytest.mark.parametrize("text", ["", " ", "\n\t ", "\x00\x01", "\u200b", "\ufeff"])
 def test_nothing_to_read(model: ReaderModel, text: str) -> None:
     reading = model.read("who was it", None, text, [(None, "It was Ada.")])
-    assert reading == Reading(0.0, EMPTY_MARGIN, None, None, None, 0.0, None, 0, False)
+    assert reading == Reading(0.0, EMPTY_MARGIN, None, None, None, Similarities(0.0), 0, False)
 
 
 def test_empty_query_title_and_positives_are_read(model: ReaderModel) -> None:
-    assert model.read("", "", "Some text.", [(None, "")]).similarity_positive is None
+    assert model.read("", "", "Some text.", [(None, "")]).similarities.positive is None
     only_title = model.read("who wrote it", "Written by Ada", "", [])
     assert (only_title.field, only_title.chunks) == ("title", 1)
     assert model.read("", None, "Some text.", []).field == "text"
@@ -224,8 +225,8 @@ def test_the_closest_positive_counts(model: ReaderModel) -> None:
     query, answers, other = PAIRS[0]
     one = model.read(query, None, answers, [(None, other)])
     both = model.read(query, None, answers, [(None, "Trains run hourly."), (None, other)])
-    assert one.similarity_positive == both.similarity_positive
-    assert model.read(query, None, answers, [(None, answers)]).similarity_positive == pytest.approx(1, abs=1e-5)
+    assert one.similarities.positive == both.similarities.positive
+    assert model.read(query, None, answers, [(None, answers)]).similarities.positive == pytest.approx(1, abs=1e-5)
 
 
 def test_count_tokens(model: ReaderModel) -> None:
@@ -252,4 +253,4 @@ def test_scores_are_probabilities(model: ReaderModel) -> None:
     for query, answers, _ in PAIRS:
         reading = model.read(query, None, answers, [])
         assert 0 <= reading.score <= 1
-        assert all(isinstance(v, float | int | str | bool | None) for v in dataclasses.astuple(reading))
+        assert all(isinstance(v, float | int | str | bool | tuple | None) for v in dataclasses.astuple(reading))

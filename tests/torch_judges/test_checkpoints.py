@@ -14,6 +14,7 @@ from arhn_hf.engines.base import Request
 from arhn_hf.engines.checkpoints import _limit, _windows
 from arhn_hf.engines.cross_encoder import CrossEncoderEngine
 from arhn_hf.engines.torch_reader import TorchReaderEngine
+from arhn_hf.reader.fusion import Similarities
 from arhn_hf.reader.model import EMPTY_MARGIN, SPAN_TOKENS, ReaderModel
 from arhn_hf.records import UsageError
 
@@ -81,10 +82,11 @@ def test_the_score_is_the_embedded_readers_fusion(reader: Path) -> None:
     embedded = ReaderModel()
     positive = ["Jupiter", "Its day takes less than ten hours."]
     found = engine.answer(payload(SHORT, positives=[positive]))
-    reading = embedded.read(QUERY, "", SHORT, [(positive[0], positive[1])])
-    expected = embedded.score(found["margin"], reading.similarity_query, reading.similarity_positive)
-    assert found["score"] == expected
-    assert engine.answer(payload(SHORT))["score"] == embedded.score(found["margin"], reading.similarity_query, None)
+    asked, read, other = (embedded.embed(*one) for one in ((None, QUERY), ("", SHORT), positive))
+    near = Similarities(float((read @ asked.T).max()), float((read @ other.T).max()), float((other @ asked.T).max()))
+    assert found["score"] == pytest.approx(embedded.fusion.score(found["margin"], near), abs=1e-6)
+    alone = embedded.fusion.score(found["margin"], Similarities(near.query))
+    assert engine.answer(payload(SHORT))["score"] == pytest.approx(alone, abs=1e-6)
     engine.close()
 
 
@@ -277,7 +279,8 @@ def test_another_encoder_compares_passages(reader: Path, texts: list[str], tmp_p
     asked = direct.encode_query([QUERY], normalize_embeddings=True)
     read = direct.encode_document([SHORT], normalize_embeddings=True)
     other = direct.encode_document(["\n".join(positive)], normalize_embeddings=True)
-    expected = ReaderModel().score(found["margin"], float((read @ asked.T).max()), float((read @ other.T).max()))
+    near = Similarities(float((read @ asked.T).max()), float((read @ other.T).max()), float((other @ asked.T).max()))
+    expected = ReaderModel().fusion.score(found["margin"], near)
     assert found["score"] == pytest.approx(expected, abs=1e-5)
     assert engine.identity["similarity_model"] == "encoder"
     long = engine.answer(payload(" ".join(texts[:60]), positives=[[None, " ".join(texts[:60])]]))

@@ -12,7 +12,7 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,7 +137,7 @@ class Bm25:
 
 
 def _size(rng: random.Random) -> int:
-    return rng.choices((1, 2, 3, 4, 6, 99), (0.10, 0.27, 0.25, 0.16, 0.10, 0.12))[0]
+    return rng.choices((1, 2, 3, 4, 6, 99), (0.10, 0.24, 0.22, 0.15, 0.11, 0.18))[0]
 
 
 def _cut(sentences: Sequence[tuple[int, int]], keep: tuple[int, int], size: int, rng: random.Random) -> tuple[int, int]:
@@ -208,33 +208,39 @@ def _negative(
     return None
 
 
-def training_pairs(paragraphs: Sequence[Paragraph], count: int, seed: int) -> list[Pair]:
-    """`count` pairs, half of them answerable, in a seeded order.
+def training_pairs(
+    paragraphs: Sequence[Paragraph], seed: int, answerable: float = 0.6, group: int = 8192
+) -> Iterator[list[Pair]]:
+    """Groups of `group` pairs without end, in a seeded order; a share `answerable` of them holds the answer.
 
     Negatives: 35 % the same paragraph without its answer sentences, 50 % what BM25 finds nearest to the question and
     that holds no gold answer, 15 % random. Windows of one sentence to the whole paragraph, drawn alike for both
-    halves, so that length says nothing. One pair in seventeen has its first sentence as the title, so that a title
-    may hold the answer too.
+    kinds, so that length says nothing. One pair in seventeen has its first sentence as the title, so that a title
+    may hold the answer too. Every question comes once before any comes again, in each kind.
     """
     rng = random.Random(seed)
     asked = [(p, q) for p in paragraphs for q in p.questions if p.sentences]
-    orders = [rng.sample(range(len(asked)), len(asked)) for _ in range(2)]
-    index, near = Bm25([p.context for p in paragraphs]), {}
-    out: list[Pair] = []
-    while len(out) < count:
-        kind = len(out) % 2
-        if not orders[kind]:
-            orders[kind] = rng.sample(range(len(asked)), len(asked))
-        i = orders[kind].pop()
-        if kind and i not in near:
-            some = [i, *orders[kind][-2000:]]
-            near.update(zip(some, index.top([asked[j][1].text for j in some], 12), strict=True))
-        paragraph, question = asked[i]
-        pair = _negative(paragraph, question, near[i], paragraphs, rng) if kind else _positive(paragraph, question, rng)
-        if pair:
-            out.append(_first_sentence_as_title(pair) if rng.random() < 0.06 else pair)
-    rng.shuffle(out)
-    return out
+    index = Bm25([p.context for p in paragraphs])
+    left: dict[bool, list[int]] = {True: [], False: []}
+    while True:
+        out: list[Pair] = []
+        kinds = [rng.random() < answerable for _ in range(group)]
+        for kind in (True, False):
+            while len(left[kind]) < group:
+                left[kind] = rng.sample(range(len(asked)), len(asked)) + left[kind]
+        takes = [(kind, left[kind].pop()) for kind in kinds]
+        searched = [i for kind, i in takes if not kind]
+        near = dict(zip(searched, index.top([asked[i][1].text for i in searched], 12), strict=True))
+        for kind, i in takes:
+            paragraph, question = asked[i]
+            pair = (
+                _positive(paragraph, question, rng)
+                if kind
+                else _negative(paragraph, question, near[i], paragraphs, rng)
+            )
+            if pair:
+                out.append(_first_sentence_as_title(pair) if rng.random() < 0.06 else pair)
+        yield out
 
 
 def _first_sentence_as_title(pair: Pair) -> Pair:

@@ -17,6 +17,7 @@ from data import TEST, load_squad
 from measures import answer_f1, auroc, average_precision, bootstrap, removed_at_recall
 from rows import Candidate, Signals, signals, squad_candidates, trec_rows
 
+from arhn_hf.reader.fusion import Similarities
 from arhn_hf.reader.model import ReaderModel
 
 
@@ -42,7 +43,8 @@ def table(name: str, rows: Signals, keep: np.ndarray, without: np.ndarray) -> No
 
 def scores_without(model: ReaderModel, rows: Signals) -> np.ndarray:
     """Scores of the fusion that compares with no positive."""
-    return np.array([model.score(m, q, None) for m, q in zip(rows.margin, rows.to_query, strict=True)])
+    pairs = zip(rows.margin, rows.to_query, strict=True)
+    return np.array([model.fusion.score(margin, Similarities(query)) for margin, query in pairs])
 
 
 def labelled(model: ReaderModel, candidates: list[Candidate], rows: Signals) -> None:

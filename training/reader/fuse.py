@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,13 @@ from arhn_hf.reader.model import ReaderModel
 
 NEUTRAL = {
     "margin_width": 8.0,
-    "with_positives": {"intercept": 0.0, "margin": 1.0, "similarity_query": 1.0, "similarity_positive": 1.0},
+    "with_positives": {
+        "intercept": 0.0,
+        "margin": 1.0,
+        "similarity_query": 1.0,
+        "similarity_positive": 1.0,
+        "positive_similarity_query": -1.0,
+    },
     "without_positives": {"intercept": 0.0, "margin": 1.0, "similarity_query": 1.0},
 }
 
@@ -47,22 +54,24 @@ def logistic(x: np.ndarray, y: np.ndarray, weight: np.ndarray, ridge: float = 1e
     return np.append(slopes, beta[-1] - slopes @ mean)
 
 
-def rising(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """As `logistic`, without negative slopes: a passage nearer to the query must not score lower for it."""
+def signed(x: np.ndarray, y: np.ndarray, weight: np.ndarray, signs: Sequence[int]) -> np.ndarray:
+    """As `logistic`, without slopes of the wrong sign: a passage nearer to the query must not score lower for it."""
     used = list(range(x.shape[1]))
     while True:
         beta = logistic(x[:, used], y, weight)
-        if beta[:-1].min() >= 0:
+        right = beta[:-1] * np.array(signs)[used]
+        if right.min() >= 0:
             out = np.zeros(x.shape[1] + 1)
             out[[*used, -1]] = beta
             return out
-        del used[int(beta[:-1].argmin())]
+        del used[int(right.argmin())]
 
 
 def columns(rows: Signals, width: float, with_positives: bool) -> np.ndarray:
-    """The regression's inputs, shape (rows, 3) or (rows, 2); the margin squashed to at most `width` either way."""
+    """The regression's inputs, shape (rows, 4) or (rows, 2); the margin squashed to at most `width` either way."""
     signals_of = [width * np.tanh(rows.margin / width), rows.to_query]
-    return np.column_stack([*signals_of, rows.to_positive] if with_positives else signals_of)
+    compared = [rows.to_positive, rows.positive_to_query]
+    return np.column_stack([*signals_of, *compared] if with_positives else signals_of)
 
 
 def fit(sources: list[Signals], width: float, prior: float, prior_alone: float) -> dict:
@@ -72,12 +81,13 @@ def fit(sources: list[Signals], width: float, prior: float, prior_alone: float) 
     positives themselves. They answer more often than mined candidates do, so it is calibrated at `prior_alone`; at
     the same prior a positive would stand below negatives as good as itself, which have one signal more.
     """
-    names = ("margin", "similarity_query", "similarity_positive")
+    names = ("margin", "similarity_query", "similarity_positive", "positive_similarity_query")
     y = np.concatenate([s.grade >= 2 for s in sources]).astype(float)
     out: dict = {"margin_width": width}
     for key, with_positives, share in (("with_positives", True, prior), ("without_positives", False, prior_alone)):
         weight = np.concatenate([weights(s, share) for s in sources]) / len(sources)
-        beta = rising(np.concatenate([columns(s, width, with_positives) for s in sources]), y, weight)
+        x = np.concatenate([columns(s, width, with_positives) for s in sources])
+        beta = signed(x, y, weight, (1, 1, 1, -1)[: x.shape[1]])
         out[key] = {"intercept": round(float(beta[-1]), 6)}
         out[key] |= {name: round(float(value), 6) for name, value in zip(names, beta[:-1], strict=False)}
     return out

@@ -44,6 +44,7 @@ class Signals:
     margin: np.ndarray
     to_query: np.ndarray
     to_positive: np.ndarray
+    positive_to_query: np.ndarray
     grade: np.ndarray
     group: np.ndarray
     adjacent: np.ndarray
@@ -145,8 +146,9 @@ def signals(model: ReaderModel, candidates: Sequence[Candidate], threads: int = 
         read = list(pool.map(read_one, candidates))
     return Signals(
         np.array([r.margin for r in read]),
-        np.array([r.similarity_query for r in read]),
-        np.array([r.similarity_positive for r in read]),
+        np.array([r.similarities.query for r in read]),
+        np.array([r.similarities.positive for r in read], float),
+        np.array([r.similarities.positive_query for r in read], float),
         np.array([c.grade for c in candidates]),
         np.array([c.group for c in candidates]),
         np.array([c.adjacent for c in candidates]),
