@@ -112,6 +112,10 @@ class RunConfig(Rules):
     max_in_flight: int = option(
         2048, "Requests sent and not yet stored, at most: what a crash can cost.", group=JUDGE, kind=int, minimum=1
     )
+    stall_timeout: float | None = option(
+        None, "Seconds without any finished request after which a judge counts as hung and the run ends; 0 waits for ever. "
+        "[default: 1800, twice --request-timeout if that is longer]", group=JUDGE, kind=float, minimum=0,
+    )  # fmt: skip
     criterion: tuple[str, ...] = option(
         (), "What makes a passage of SUBSET relevant: question (answers it), claim (supports or refutes it) or skip. "
         "An empty SUBSET means rows without one.",

@@ -15,10 +15,12 @@ from datasets import Dataset
 
 from arhn_hf.config import RunConfig, publishing_names
 from arhn_hf.criteria import Criteria
+from arhn_hf.engines.closing import closing
 from arhn_hf.inputs import Inputs, local_path, open_inputs
 from arhn_hf.judges.asking import Asker
 from arhn_hf.judges.base import Judge
 from arhn_hf.judges.opening import open_judge
+from arhn_hf.judges.stalling import watched
 from arhn_hf.monitor import Monitor, run_in_thread
 from arhn_hf.publishing.card import card_template, refuse_broken_card
 from arhn_hf.publishing.evidence import EVIDENCE, in_order, make_evidence
@@ -115,7 +117,7 @@ def _refine(
     inputs: Inputs, monitor: Monitor, factory: JudgeFactory, folder: OutputFolder, started: float
 ) -> RefineResult:
     config = inputs.config
-    monitor.log = folder.memory / "run.jsonl"
+    monitor.open_log(folder.memory / "run.jsonl")
     _announce(folder, config, inputs, monitor)
     store = Store(Path(config.store) if config.store else folder.memory / "store.sqlite")
     try:
@@ -123,11 +125,8 @@ def _refine(
             monitor.notice(line)
         judge, asker = factory(config, store, monitor)
         monitor.counts = asker.counts
-        monitor.on_interrupt.append(asker.interrupt)
-        try:
+        with watched(asker, monitor, config), closing(asker.engine):
             judged = ask_judge(inputs, judge, monitor, Maps(folder.work, inputs.index.fingerprint[:16]))
-        finally:
-            asker.engine.close()
     finally:
         store.close()
     return write_out(inputs, judged, monitor, folder, started)
@@ -137,7 +136,7 @@ def ask_judge(inputs: Inputs, judge: Judge, monitor: Monitor, maps: Maps) -> Jud
     """Prepare the rows, then stage 1 and stage 2."""
     config = inputs.config
     rows = prepared_rows(inputs, monitor, maps, english_only=judge.english_only)
-    monitor.begin("reading passages", len(rows))
+    monitor.begin("reading passages", len(rows), then=None if config.variant_names == ("filter",) else "ranking")
     answers = maps.map("answers", rows, make_answers(judge, monitor.advance), ANSWERS, batch=ASKING_BATCH)
     treatments = Treatments(
         config,
@@ -222,6 +221,7 @@ def write_out(
         criteria=criteria_lineage(inputs, judged.treatments), ranking=judged.ranking, judges=judged.judges,
         variants=config.variant_names,
     )  # fmt: skip
+    monitor.run_id = document["run_id"]
     report = finish(
         inputs=inputs, shape=shape, evidence=evidence, written=written, document=document, treatments=judged.treatments,
         folder=folder, monitor=monitor, seconds=time.monotonic() - started, command=command,
@@ -259,7 +259,7 @@ def criteria_lineage(inputs: Inputs, treatments: Treatments) -> dict[str, Any]:
 
 def _announce(folder: OutputFolder, config: RunConfig, inputs: Inputs, monitor: Monitor) -> None:
     """Say what an existing folder held, then remember this run (the source's local path stays in the private memory)."""
-    aside = ("output", "fresh", "strict", *publishing_names())
+    aside = ("output", "fresh", "strict", "stall_timeout", *publishing_names())
     settings = {key: value for key, value in vars(config).items() if key not in aside}
     if config.corpus and Path(config.corpus).exists():
         settings["corpus"] = str(Path(config.corpus).resolve())

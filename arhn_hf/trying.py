@@ -16,9 +16,11 @@ from typing import Any
 from arhn_hf.config import RunConfig
 from arhn_hf.criteria import Criteria
 from arhn_hf.engines.base import Engine, Request, Response
+from arhn_hf.engines.closing import closing
 from arhn_hf.inputs import Inputs, open_inputs
 from arhn_hf.judges.base import Judge
 from arhn_hf.judges.opening import open_judge
+from arhn_hf.judges.stalling import watched
 from arhn_hf.methods.arhn import Treatment, decide, needs_ranking
 from arhn_hf.methods.duplicates import Prepared, prepare
 from arhn_hf.monitor import Monitor, run_in_thread
@@ -47,6 +49,14 @@ class Recorder(Engine):
     def fits(self, request: Request) -> bool:
         """See `Engine.fits`."""
         return self.inner.fits(request)
+
+    def hangs_at(self, request: Request) -> str:
+        """See `Engine.hangs_at`."""
+        return self.inner.hangs_at(request)
+
+    def is_away(self) -> bool:
+        """See `Engine.is_away`."""
+        return self.inner.is_away()
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -104,11 +114,10 @@ def _try(config: RunConfig, row: Row, monitor: Monitor, factory: JudgeFactory, s
     store = Store(scratch / "store.sqlite")
     judge, asker = factory(config, store, monitor)
     asker.engine = recorder = Recorder(asker.engine)
-    monitor.on_interrupt.append(asker.interrupt)
     try:
-        answers, rankings = asyncio.run(_ask(judge, row, criterion, prepared, treatment, config))
+        with watched(asker, monitor, config), closing(asker.engine):
+            answers, rankings = asyncio.run(_ask(judge, row, criterion, prepared, treatment, config))
     finally:
-        asker.engine.close()
         store.close()
     decisions = decide(row, prepared, answers, rankings, treatment, config, judge.orders)
     return {

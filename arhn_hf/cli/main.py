@@ -5,7 +5,9 @@ Every error ends here and leaves as one line: 1 the work failed, 2 usage, 3 a ga
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -16,6 +18,7 @@ import click
 
 from arhn_hf import __version__
 from arhn_hf.cli.output import Output
+from arhn_hf.monitor import ABANDONED
 from arhn_hf.records import ArhnError, UsageError, file_error
 
 COMMANDS = {
@@ -102,7 +105,19 @@ def run(arguments: list[str] | None = None) -> NoReturn:
             traceback.print_exc()
         output.failure(command, _unexpected(error))
         code = 1
+    if ABANDONED:
+        _leave(code)
     sys.exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once although threads or children of a hung engine are left, for which Python would wait for ever."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    for child in multiprocessing.active_children():
+        child.kill()
+    os._exit(code)
 
 
 def _usage(error: click.ClickException, command: str) -> UsageError:

@@ -81,6 +81,15 @@ class ServerEngine(Engine):
         """See `Engine.submit`. The payload holds `messages`, `schema` and `max_tokens`."""
         return asyncio.run_coroutine_threadsafe(self._answer(request), self._loop)
 
+    def hangs_at(self, request: Request) -> str:
+        """See `Engine.hangs_at`: the endpoint, without what may stand before its host."""
+        url = self._client.base_url
+        return f"{url.scheme}://{url.host}{f':{url.port}' if url.port else ''}{url.path.rstrip('/')} ({self._model})"
+
+    def is_away(self) -> bool:
+        """See `Engine.is_away`: from the first try that failed until the next one that is answered."""
+        return self._away_since is not None
+
     def close(self) -> None:
         """See `Engine.close`."""
 
