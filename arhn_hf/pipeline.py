@@ -121,7 +121,7 @@ def _refine(
     _announce(folder, config, inputs, monitor)
     store = Store(Path(config.store) if config.store else folder.memory / "store.sqlite")
     try:
-        for line in store.notices:
+        for line in [*folder.notices, *store.notices]:
             monitor.notice(line)
         judge, asker = factory(config, store, monitor)
         monitor.counts = asker.counts

@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "arhn_hf"
 # Each floor may import from its own and from lower ones.
 FLOORS = [
-    {"records", "text", "report_head", "resources", "pace", "runlog"},
+    {"records", "text", "report_head", "resources", "pace", "runlog", "filesystems"},
     {"rules"},
     {"config", "monitor", "criteria", "tokens", "prompts", "windows", "variants", "language"},
     {"formats", "methods", "engines", "reader"},

@@ -110,7 +110,7 @@ class VLLMEngine(Engine):
 
     async def _generate(self, request: Request) -> Response:
         from vllm.exceptions import VLLMClientError
-        from vllm.v1.engine.exceptions import EngineDeadError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         prompt = self._template.tokens(request.payload["messages"])
         wanted = int(request.payload["max_tokens"])
@@ -126,6 +126,8 @@ class VLLMEngine(Engine):
             raise EngineError(
                 "vLLM's engine died", hint="Run the same command again: finished requests are kept"
             ) from error
+        except EngineGenerateError as error:  # of this one request, says vLLM, and the next one may be answered
+            return Response(_reason(error.__cause__ or error), "error")
         except (VLLMClientError, ValueError) as error:
             return Response(_reason(error), "error")
         if last is None:

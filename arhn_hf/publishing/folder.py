@@ -6,7 +6,6 @@ like a whole one. Only files of ours are ever replaced.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -17,9 +16,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
-from arhn_hf.records import VARIANTS, ArhnError, UsageError, file_error
+from arhn_hf.publishing.owner import Owner
+from arhn_hf.records import VARIANTS, UsageError, file_error
 
 SHARD_BYTES = 500_000_000  # Arrow bytes a shard, as `push_to_hub` has it
 _ROW_GROUP_BYTES = 32_000_000
@@ -39,6 +38,12 @@ class OutputFolder:
         self.memory = path / ".arhn"
         self.work = self.memory / "work"
         self._aside = self.memory / "new"
+        self._owner = Owner(self.memory)
+
+    @property
+    def notices(self) -> list[str]:
+        """Lines for the person about who worked here before."""
+        return self._owner.notices
 
     def __enter__(self) -> OutputFolder:
         refuse_foreign(self.path)
@@ -48,16 +53,7 @@ class OutputFolder:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise file_error(error) from error
             raise UsageError(f"cannot be created ({error.strerror})", where=str(self.path)) from error
-        self._lock = FileLock(self.memory / "lock", timeout=0)
-        try:
-            self._lock.acquire()
-        except Timeout as error:
-            holder = _read_text(self.memory / "pid") or "unknown"
-            raise ArhnError(
-                f"another process (pid {holder}) works in this folder", where=str(self.path),
-                hint="Wait for it, or choose another --output",
-            ) from error  # fmt: skip
-        (self.memory / "pid").write_text(str(os.getpid()))
+        self._owner.take()
         for folder in (self.work, self._aside):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -66,9 +62,7 @@ class OutputFolder:
     def __exit__(self, *exception: object) -> None:
         for folder in (self.work, self._aside):
             shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError):
-            (self.memory / "pid").unlink()
-        self._lock.release()
+        self._owner.leave()
 
     def state(self) -> dict[str, Any]:
         """See `folder_state`."""
