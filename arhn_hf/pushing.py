@@ -77,7 +77,13 @@ def push(
     report = check(folder, monitor=monitor, source=source, corpus=corpus)
     if report["exit_code"]:
         raise GateError(_first_failure(report), where=str(directory), hint="See `arhn-hf check`; nothing was published")
-    return run_in_thread(lambda: publisher.push(folder, target, lineage), monitor)
+    try:
+        return run_in_thread(lambda: publisher.push(folder, target, lineage), monitor)
+    except KeyboardInterrupt as error:
+        left = publisher.interrupted(target)
+        if left is not None:
+            error.add_note(left)  # the command line says it
+        raise
 
 
 def refine_and_push(

@@ -93,8 +93,9 @@ def run(arguments: list[str] | None = None) -> NoReturn:
         code = error.exit_code
     except (KeyboardInterrupt, click.exceptions.Abort) as error:  # click turns the one into the other
         code = 143 if isinstance(error, Terminated) or isinstance(error.__cause__, Terminated) else 130
-        hint = "Run the same command again: it goes on where it stopped" if command == "refine" else None
-        stopped = ArhnError("interrupted", hint=hint)
+        notes = getattr(error, "__notes__", None) or getattr(error.__cause__, "__notes__", [])
+        hints = [*notes, *(["Run the same command again: it goes on where it stopped"] if command == "refine" else [])]
+        stopped = ArhnError("interrupted", hint=". ".join(hints) or None)
         stopped.exit_code = code
         output.failure(command, stopped)
     except BrokenPipeError:
