@@ -30,6 +30,8 @@ def derive(
     def work() -> RefineResult:
         started = time.monotonic()
         with quiet_datasets(), OutputFolder(target) as opened:
+            for line in opened.notices:
+                monitor.notice(line)
             stored = open_run(folder, opened.work / "evidence-cache")
             config = stored.config(**{**options, "output": str(target)})
             criteria = stored.criteria(config.criterion, config.filter_only)

@@ -25,9 +25,9 @@ from arhn_hf.records import UsageError
 HOW_TO_INSTALL = 'Install it with: pip install "arhn-hf[server]"'
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds
 _LONGEST_WAIT = 600.0  # seconds, of what a server asks for
-_AT_FAULT = 5  # failures of one request, each beside an answer to another one, after which the fault is its own
+_AT_FAULT = 8  # failures of one request, each beside an answer to another one, after which the fault is its own
 _AT_FAULT_LONG = 3  # the same for tries that ran out of time
-_PROBE_FROM = 4  # failures after which, with no other answer to compare with, the server is asked something small
+_PROBE_FROM = 2  # failures after which, with no other answer to compare with, the server is asked something small
 _PROBE_TIMEOUT = 30.0  # seconds
 _OVERLOADED = (408, 409, 429, 503)  # said of the server, never of one request
 _SMALL = Request("probe", {"messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 1})

@@ -54,9 +54,13 @@ class OutputFolder:
                 raise file_error(error) from error
             raise UsageError(f"cannot be created ({error.strerror})", where=str(self.path)) from error
         self._owner.take()
-        for folder in (self.work, self._aside):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+        try:
+            for folder in (self.work, self._aside):
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+        except BaseException:  # a full disk: nobody calls `__exit__` then
+            self._owner.leave()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -69,14 +69,12 @@ def test_one_request_that_a_server_cannot_do_is_marked(
     with FakeServer().running() as fake:
         first = go(fake, sample, tmp_path / "whole", sample=1)  # how many requests a row is
         fake.always = poisoned = Poisoned(error(status, "CUDA out of memory"))
-        began = time.monotonic()
         store = str(tmp_path / "whole" / ".arhn" / "store.sqlite")
         result = go(fake, sample, tmp_path / "out", concurrency=concurrency, patience=patience, store=store)
-    assert time.monotonic() - began < 60
     assert first.exit_code == result.exit_code == 0
     assert result.failures["by_status"] == {"engine_error": 1} or result.failures["count"] == 0, "a positive, perhaps"
     assert statuses(tmp_path / "out").count("engine_error") == 1
-    assert 5 <= poisoned.tries <= 20
+    assert 8 <= poisoned.tries <= 20
 
 
 def test_the_marked_request_is_asked_again_by_the_next_run(sample: Path, tmp_path: Path) -> None:
