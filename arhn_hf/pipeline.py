@@ -127,7 +127,7 @@ def _refine(
         try:
             judged = ask_judge(inputs, judge, monitor, Maps(folder.work, inputs.index.fingerprint[:16]))
         finally:
-            asker.engine.close()
+            asker.close()
     finally:
         store.close()
     return write_out(inputs, judged, monitor, folder, started)
@@ -166,7 +166,7 @@ def ask_judge(inputs: Inputs, judge: Judge, monitor: Monitor, maps: Maps) -> Jud
         "window_positives": config.window_positives,
     }  # fmt: skip
     return Judgement(
-        rows, answers, rankings, treatments, judge.orders, judge.name, {judge.name: judge.describe()}, ranking
+        rows, answers, rankings, treatments, judge.orders, judge.name, judge.judges(), ranking
     )
 
 

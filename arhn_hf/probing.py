@@ -57,7 +57,7 @@ def probe(
         try:
             speeds = asyncio.run(_timed(judge, chosen, config))
         finally:
-            asker.engine.close()
+            asker.close()
             store.close()
     return _estimate(speeds, len(chosen), asker.counts.sent, len(rows))
 

@@ -75,6 +75,7 @@ class Asker:
         self._in_flight: dict[bytes, list[_Wanted]] = {}  # by key, everybody who waits for that response
         self._moving = False
         self._ended: Exception | None = None  # what ended the run: nothing is sent after it
+        self.beside: list[Asker] = []  # askers of judges that work with this one's: stopped and closed with it
 
     async def ask(self, requests: Sequence[Request]) -> list[Response]:
         """Responses in the order of `requests`. Raises `EngineError`, `StoreError` or `Interrupted`: the run ends."""
@@ -179,10 +180,18 @@ class Asker:
 
     def interrupt(self) -> None:
         """From any thread: everything that waits stops waiting."""
+        for one in self.beside:
+            one.interrupt()
         self.stop.set()
         loop = self._loop
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._end, Interrupted())
+
+    def close(self) -> None:
+        """Close the engine, and those of the askers beside it."""
+        with contextlib.ExitStack() as engines:
+            for one in (self, *self.beside):
+                engines.callback(one.engine.close)
 
     def _end(self, error: Exception) -> None:
         """In the event loop: nothing is sent any more, and whoever waits or asks hears why."""

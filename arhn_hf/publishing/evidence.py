@@ -39,7 +39,7 @@ EVIDENCE = pa.schema(
 
 def evidence_table(table: pa.Table, judge: str) -> pa.Table:
     """Evidence of judged rows: a table with the columns of all stages → one row per source cell, sorted within each
-    judged row.
+    judged row. `judge` is the name of the run's judge, for answers that name none.
 
     Column by column, since a dataset has many more passages than rows.
     """
@@ -49,12 +49,13 @@ def evidence_table(table: pa.Table, judge: str) -> pa.Table:
     digests = pa.array([text_sha256(*one) for one in zip(titles, texts, strict=True)], pa.string())
     has_docid = pc.fill_null(pc.not_equal(passages.docid, ""), False)
     status = pc.struct_field(answers, "status")
+    by = pc.coalesce(pc.struct_field(answers, "judge"), pa.scalar(judge))
     seen = pc.invert(pc.is_in(status, pa.array(["not_judged", "invalid_row"])))
     columns = {
         "query_id": whole(table["query_id"]).take(passages.owner),
         "subset": whole(table["subset"]).take(passages.owner),
         "docid": pc.if_else(has_docid, passages.docid, digests), "label": passages.label, "text_sha256": digests,
-        "judge": pc.if_else(seen, pa.scalar(judge), pa.scalar(None, pa.string())), "answer_status": status,
+        "judge": pc.if_else(seen, by, pa.scalar(None, pa.string())), "answer_status": status,
         **{name: pc.struct_field(answers, field) for name, field in _OF_ANSWER.items()},
         "rank_status": pc.struct_field(rankings, "status"), "placements": pc.struct_field(rankings, "placements"),
         **{name: pc.struct_field(decisions, name) for name in ("rank", "votes_above", "votes", "action", "reason")},
@@ -158,7 +159,7 @@ def _answer(item: dict[str, Any] | None) -> Answer:
         return Answer()
     return Answer(
         item["answer_status"], item["snippet"], item["snippet_field"], item["snippet_start"], item["snippet_end"],
-        item["answer_score"], item["truncated"],
+        item["answer_score"], item["truncated"], item["judge"],
     )  # fmt: skip
 
 
