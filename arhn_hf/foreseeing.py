@@ -5,24 +5,19 @@ Nothing is sent: the reader is in the package. It reads some dozen negatives a s
 
 from __future__ import annotations
 
-import asyncio
 import math
 import random
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
 from arhn_hf.config import RunConfig
-from arhn_hf.judges.asking import Asker
-from arhn_hf.judges.cascade import Band, read_first
-from arhn_hf.judges.reader import ReaderJudge
+from arhn_hf.judges.cascade import Band
+from arhn_hf.judges.first_reads import first_reads
 from arhn_hf.monitor import Monitor
-from arhn_hf.records import Answer
+from arhn_hf.records import Row
 from arhn_hf.stages.answers import wanted_passages
 from arhn_hf.stages.tables import to_prepared, to_row
-from arhn_hf.store import Store
 
 READ = 300  # negatives that are read, about: some seconds
 
@@ -32,50 +27,26 @@ def share_left(rows: Dataset, config: RunConfig, monitor: Monitor) -> dict[str, 
     a 95 % interval over rows, null where there are too few. `rows` is a `ROWS` dataset."""
     order = list(range(len(rows)))
     random.Random(f"cascade\0{config.seed}").shuffle(order)
-    chosen: list[dict[str, Any]] = []
+    chosen: list[tuple[Row, str, list[int]]] = []
     count = 0
     for number in order:
         value = rows[number]
-        wanted = _negatives(value)
+        row = to_row(value)
+        wanted = wanted_passages(
+            row, to_prepared(value), not_english=value["not_english"], criterion=value["criterion"]
+        )
         if wanted:
-            chosen.append(value)
-            count += len(wanted)
+            chosen.append((row, value["criterion"], wanted[len(row.positives) :]))
+            count += len(chosen[-1][2])
         if count >= READ:
             break
     band = Band(config.cascade_low, config.cascade_high)
-    parts = [(len(read), sum(band.settles(one) is None for one in read)) for read in _read(chosen, config, monitor)]
+    monitor.begin("reading a sample", len(chosen))
+    parts = [
+        (len(read), sum(band.settles(one) is None for one in read))
+        for read in first_reads(chosen, max_chunks=config.max_chunks, monitor=monitor)
+    ]
     return {"rows": len(chosen), "read": count, "share": _ratio(parts)}
-
-
-def _negatives(value: dict[str, Any]) -> list[int]:
-    row = to_row(value)
-    wanted = wanted_passages(row, to_prepared(value), not_english=value["not_english"], criterion=value["criterion"])
-    return [i for i in wanted if i >= len(row.positives)]
-
-
-def _read(chosen: list[dict[str, Any]], config: RunConfig, monitor: Monitor) -> list[list[Answer]]:
-    """What the reader makes of each row's negatives; those that it would not read first are `not_judged`."""
-    from arhn_hf.engines.reader import ReaderEngine
-
-    with tempfile.TemporaryDirectory(prefix="arhn-cascade-") as scratch:
-        store = Store(Path(scratch) / "store.sqlite")
-        asker = Asker(ReaderEngine(), store, max_in_flight=config.max_in_flight, stop=monitor.stop)
-        monitor.on_interrupt.append(asker.interrupt)
-        reader = ReaderJudge(asker, threshold=0.0, max_chunks=config.max_chunks)
-
-        async def one(value: dict[str, Any]) -> list[Answer]:
-            row, wanted = to_row(value), _negatives(value)
-            first = read_first(row, value["criterion"], wanted)
-            return await reader.answers(row, value["criterion"], first) if first else [Answer() for _ in wanted]
-
-        async def every() -> list[list[Answer]]:
-            return list(await asyncio.gather(*(one(value) for value in chosen)))
-
-        try:
-            return asyncio.run(every())
-        finally:
-            asker.close()
-            store.close()
 
 
 def _ratio(parts: list[tuple[int, int]]) -> dict[str, float | None]:

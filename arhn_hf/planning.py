@@ -66,7 +66,6 @@ def _plan(
         refuse_invalid(rows)
     counts = _count(rows, monitor)
     cost = _cost(rows, config, monitor)
-    monitor.begin("reading a sample")
     cascade = foreseeing.share_left(rows, config, monitor) if config.cascade else None
     monitor.begin("probing the judge")
     probed = probing.probe(rows, config, probe, monitor, factory) if probe else None
