@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from arhn_hf.auditing.band import fitted_band, refuse_other_judges
+from arhn_hf.auditing.band import fitted_band, reader_scores, refuse_other_judges
 from arhn_hf.auditing.baselines import Embed, baselines
 from arhn_hf.auditing.candidates import Audited, gather, ids_of
 from arhn_hf.auditing.figures import Table, difference, figures, flagged, plain, ranked, with_interval
@@ -98,9 +98,8 @@ def audit(
                 **figures(audited, samples=samples, seed=seed), "baselines": {}, "threshold": None, "band": None,
             }  # fmt: skip
             if thresholds is not None and (wanted := target_of(thresholds))[0] == "band":
-                report["band"] = fitted_band(
-                    inputs, audited, wanted[1], monitor, Path(scratch), samples=samples, seed=seed
-                )
+                scores = reader_scores(inputs, audited, monitor, Path(scratch))
+                report["band"] = fitted_band(audited, scores, wanted[1], samples=samples, seed=seed)
             elif thresholds is not None:
                 report["threshold"] = fitted(audited, thresholds, report["scored_by"])
             if with_baselines:

@@ -65,17 +65,16 @@ def refuse_other_judges(judges: dict[str, Any]) -> None:
 
 
 def fitted_band(
-    inputs: Inputs, audited: Audited, loss: float, monitor: Monitor, scratch: Path, *, samples: int,
-    seed: int,
+    audited: Audited, scores: Floats, loss: float, *, samples: int, seed: int
 ) -> dict[str, Any]:  # fmt: skip
-    """The narrowest band that loses at most `loss` of the precision and of the recall of "leaves the negatives".
+    """The narrowest band that loses at most `loss` of the precision and of the recall of "leaves the negatives"; `scores`
+    are those of `reader_scores`.
 
     `share_left` is the share of the labelled negatives that the LLM still reads; `precision_lost` and `recall_lost` are
     figures against the LLM alone. `held_out` has the same for bands fitted on other queries (five parts, seeded): that is
     what to expect elsewhere.
     """
     table = Table.of(audited.candidates)
-    scores = reader_scores(inputs, audited, monitor, scratch)
     strong = table.actions != "keep"
     band = fit(scores, strong, table.truth, loss)
     lost = partial(_lost, table, strong, samples=samples, seed=seed)
