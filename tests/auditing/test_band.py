@@ -1,0 +1,141 @@
+"""A cascade's band, fitted on labels: it keeps its word on them, is the narrowest, and is a config that a run takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arhn_hf.auditing.audit import LabelSource, audit
+from arhn_hf.auditing.band import Fitted, fit, refuse_other_judges, save_band
+from arhn_hf.auditing.measures import precision_recall
+from arhn_hf.config import RunConfig, read_yaml
+from arhn_hf.records import UsageError
+
+FIELD = LabelSource(grades="grade")
+
+
+def arrays(items: list[tuple[float | None, bool, bool]]) -> tuple[Any, Any, Any]:
+    """Scores (None: never read first), what leaves by the LLM, what is relevant."""
+    scores = np.array([np.nan if score is None else score for score, _, _ in items])
+    return scores, np.array([one[1] for one in items]), np.array([one[2] for one in items])
+
+
+ITEMS = st.lists(
+    st.tuples(st.one_of(st.none(), st.integers(0, 10).map(lambda n: n / 10)), st.booleans(), st.booleans()),
+    min_size=2, max_size=14,
+).filter(lambda items: any(one[2] for one in items) and not all(one[2] for one in items))  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(ITEMS, st.sampled_from([0.0, 0.02, 0.1, 0.5]))
+def test_a_fitted_band_keeps_its_word_and_no_narrower_one_does(
+    items: list[tuple[float | None, bool, bool]], loss: float
+) -> None:
+    scores, strong, truth = arrays(items)
+    wanted = precision_recall(strong, truth)
+
+    def fits(band: Fitted) -> bool:
+        got = precision_recall(band.leaves(scores, strong), truth)
+        kept = [np.isnan(before) or after >= before - loss - 1e-9 for before, after in zip(wanted, got, strict=True)]
+        return all(kept)
+
+    found = fit(scores, strong, truth, loss)
+    assert fits(found) or (found.low, found.high) == (0.0, 1.0)
+    read = sorted({float(score) for score in scores if not np.isnan(score)})
+    every = [
+        Fitted(low, high)
+        for low in [0.0, *(one for one in read if one > 0)]
+        for high in [*(one for one in read if one < 1), 1.0]
+        if low <= high
+    ]
+    fewest = min(band.left(scores).sum() for band in every if fits(band) or (band.low, band.high) == (0.0, 1.0))
+    assert found.left(scores).sum() == fewest
+
+
+def test_below_stays_above_leaves_and_between_the_llm_decides() -> None:
+    scores, strong, _ = arrays([(0.1, True, True), (0.2, False, True), (0.8, False, True), (None, True, True)])
+    band = Fitted(0.2, 0.8)
+    assert band.left(scores).tolist() == [False, True, False, True]
+    assert band.leaves(scores, strong).tolist() == [False, False, True, True]
+    assert Fitted(0.0, 1.0).left(np.array([0.0, 1.0])).tolist() == [True, True]
+
+
+def test_a_reader_that_knows_nothing_decides_nothing() -> None:
+    scores, strong, truth = arrays([(0.5, True, True), (0.5, False, False), (0.5, True, True), (0.5, False, False)])
+    assert fit(scores, strong, truth, 0.0) == Fitted(0.0, 1.0)
+
+
+def test_a_reader_that_is_always_right_decides_everything() -> None:
+    scores, strong, truth = arrays([(0.9, True, True), (0.1, False, False), (0.8, True, True), (0.2, False, False)])
+    found = fit(scores, strong, truth, 0.0)
+    assert found.left(scores).sum() == 0
+    assert found.leaves(scores, strong).tolist() == truth.tolist()
+
+
+def test_an_audit_fits_a_band_and_a_run_takes_it(scoreless: Path, tmp_path: Path) -> None:
+    report = audit(scoreless, FIELD, with_baselines=False, samples=100, thresholds="band=0.5")
+    found = report["band"]
+    assert found.keys() == {
+        "target", "share_left", "precision_lost", "recall_lost", "held_out", "cascade_low", "cascade_high",
+    }  # fmt: skip
+    assert report["threshold"] is None
+    assert found["precision_lost"]["value"] <= 0.5
+    assert found["recall_lost"]["value"] <= 0.5
+    assert 0 <= found["share_left"] < 1
+    assert found["held_out"].keys() == {"share_left", "precision_lost", "recall_lost"}
+    json.dumps(report, allow_nan=False)
+    path = tmp_path / "band.yaml"
+    save_band(path, report)
+    values = read_yaml(str(path))
+    assert values == {"cascade": "reader", **{name: found[name] for name in ("cascade_low", "cascade_high")}}
+    config = RunConfig.from_mapping({"source": "x", "judge": "vllm", "model": "m", **values})
+    assert (config.cascade_low, config.cascade_high) == (found["cascade_low"], found["cascade_high"])
+    assert report["run_id"] in path.read_text(encoding="utf-8")
+    with pytest.raises(UsageError, match="exists already"):
+        save_band(path, report)
+
+
+def test_a_band_that_saves_nothing_is_not_saved(tmp_path: Path) -> None:
+    report = {"band": {"target": "band=0", "cascade_low": 0.0, "cascade_high": 1.0}, "labels": {"name": "x"}}
+    with pytest.raises(UsageError, match="no band saves anything"):
+        save_band(tmp_path / "band.yaml", report)
+    assert not (tmp_path / "band.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("judges", "says"),
+    [
+        ({"reader": {"kind": "reader"}}, "the reader judged this folder"),
+        ({"cross-encoder": {"kind": "cross-encoder"}}, "the reader judged this folder"),
+        ({"vllm": {"kind": "vllm"}, "reader": {"kind": "reader"}}, "a cascade judged this folder"),
+    ],
+)
+def test_a_folder_that_no_llm_judged_alone_is_refused(judges: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        refuse_other_judges(judges)
+    refuse_other_judges({"vllm": {"kind": "vllm"}})
+
+
+def test_the_refusal_comes_before_anything_is_read(tmp_path: Path, desk: SimpleNamespace) -> None:
+    folder = desk.run(tmp_path / "reader", desk.rows())
+    lineage = json.loads((folder / "arhn.json").read_text(encoding="utf-8"))
+    lineage["judges"]["obedient"]["kind"] = "reader"
+    (folder / "arhn.json").write_text(json.dumps(lineage), encoding="utf-8")
+    with pytest.raises(UsageError, match="the reader judged this folder"):
+        audit(folder, LabelSource(gold=str(folder / "arhn.json")), thresholds="band=0.02")
+
+
+def test_a_saved_band_is_yaml_with_its_origin(scoreless: Path, tmp_path: Path) -> None:
+    report = audit(scoreless, FIELD, with_baselines=False, samples=100, thresholds="band=1")
+    save_band(tmp_path / "band.yaml", report)
+    text = (tmp_path / "band.yaml").read_text(encoding="utf-8")
+    assert text.startswith("# Fitted by arhn-hf audit for band=1 on 10 negatives of 3 queries")
+    assert yaml.safe_load(text)["cascade"] == "reader"
