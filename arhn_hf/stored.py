@@ -95,7 +95,7 @@ class StoredRun:
 
     def lookup(self) -> StoredEvidence:
         """The evidence by source cell."""
-        return StoredEvidence(self.evidence)
+        return StoredEvidence(self.evidence, frozenset(self.lineage["judges"]))
 
     def open(self, config: RunConfig, criteria: Criteria, monitor: Monitor) -> Inputs:
         """The source again. Raises `UsageError` if it is not the same data."""

@@ -6,7 +6,7 @@ columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +115,11 @@ def _ascending(column: pa.ChunkedArray) -> bool:
 
 
 class StoredEvidence:
-    """Look stored evidence up by source cell, to derive or check without a judge."""
+    """Look stored evidence up by source cell, to derive or check without a judge. A judge that is none of `judges` is
+    forgotten: then the run's own stands there again, and `check` sees the difference."""
 
-    def __init__(self, evidence: Dataset) -> None:
+    def __init__(self, evidence: Dataset, judges: Container[str]) -> None:
+        self._judges = judges
         self._view = evidence.with_format("arrow")
         self._rows = evidence.data.column("row").to_numpy()
 
@@ -135,7 +137,9 @@ class StoredEvidence:
         """The transform from `ROWS` to `ANSWERS` that reads the evidence instead of asking a judge."""
 
         def transform(table: pa.Table) -> pa.Table:
-            return answers_table([[_answer(one) for one in self.of_row(value)] for value in table.to_pylist()])
+            return answers_table(
+                [[_answer(one, self._judges) for one in self.of_row(value)] for value in table.to_pylist()]
+            )
 
         return transform
 
@@ -154,12 +158,13 @@ class StoredEvidence:
         return [found.get((p.cells[0].row, p.label, p.cells[0].position)) for p in row.passages]
 
 
-def _answer(item: dict[str, Any] | None) -> Answer:
+def _answer(item: dict[str, Any] | None, judges: Container[str]) -> Answer:
     if item is None:
         return Answer()
+    judge = item["judge"] if item["judge"] in judges else None
     return Answer(
         item["answer_status"], item["snippet"], item["snippet_field"], item["snippet_start"], item["snippet_end"],
-        item["answer_score"], item["truncated"], item["judge"],
+        item["answer_score"], item["truncated"], judge,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scripted import ScriptedEngine, folder_bytes, passage_of, scripted_judge
@@ -231,6 +232,18 @@ def test_a_run_names_who_decided_and_everything_else_works_on_it(source: Path, t
     assert found["scored_by"] == "decision"  # some passages have the reader's score, the others none
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "8 of 16 negatives were decided by the small embedded reader" in card
+
+
+def test_a_judge_that_never_judged_is_found_out(source: Path, tmp_path: Path) -> None:
+    config = RunConfig(source=str(source), output=str(tmp_path / "out"), **SETTINGS)
+    run_refine(config, Monitor(), factory([]))
+    [path] = (tmp_path / "out" / "evidence").glob("*.parquet")
+    table = pq.read_table(path)
+    place = table.column_names.index("judge")
+    for forged in ("somebody", None):
+        pq.write_table(table.set_column(place, "judge", pa.array([forged, *table["judge"].to_pylist()[1:]])), path)
+        promises = {one["name"]: one["ok"] for one in check(tmp_path / "out")["promises"]}
+        assert promises["decisions_follow_from_evidence"] is False
 
 
 def test_a_second_run_sends_nothing_to_either_and_writes_the_same_bytes(source: Path, tmp_path: Path) -> None:
