@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,13 +80,46 @@ def test_a_reader_that_is_always_right_decides_everything() -> None:
     assert found.leaves(scores, strong).tolist() == truth.tolist()
 
 
-def test_an_audit_fits_a_band_and_a_run_takes_it(scoreless: Path, tmp_path: Path) -> None:
-    report = audit(scoreless, FIELD, with_baselines=False, samples=100, thresholds="band=0.5")
+WORDS = (
+    "The lighthouse at the mouth of the river was built in 1857 by the engineer Alan Stevenson and his brother",
+    "The keeper of the harbour lights climbed the tower every evening and lit the lamp by hand until the war",
+    "A good bread needs flour and water and salt and a little patience on the part of the baker",
+    "Most of the farmers in this valley sow their wheat late in the autumn and wait for the snow",
+)
+VERDICTS = (("relabel", 2), ("filter", 2), ("keep", 0), ("keep", 0))
+
+
+def english_rows() -> list[dict[str, Any]]:
+    """Four queries that the reader may read; half of the negatives are about something else."""
+    return [
+        {
+            "query_id": f"q{q}", "query": f"who built the lighthouse at the mouth of the river in {1857 + q}",
+            "positive_passages": [
+                {"docid": f"q{q}p", "title": "", "text": f"It was built by Alan Stevenson in {1857 + q} verdict positive 0.9", "grade": 3}
+            ],
+            "negative_passages": [
+                {"docid": f"q{q}n{i}", "title": "", "text": f"{words} number {q} verdict {verdict} 0.5", "grade": grade}
+                for i, (words, (verdict, grade)) in enumerate(zip(WORDS, VERDICTS, strict=True))
+            ],
+        }
+        for q in range(4)
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def by_llm(tmp_path_factory: pytest.TempPathFactory, desk: SimpleNamespace) -> Path:
+    folder: Path = desk.run(tmp_path_factory.mktemp("band"), english_rows(), scores=False)
+    return folder
+
+
+def test_an_audit_fits_a_band_and_a_run_takes_it(by_llm: Path, tmp_path: Path) -> None:
+    report = audit(by_llm, FIELD, with_baselines=False, samples=100, thresholds="band=0.5")
     found = report["band"]
     assert found.keys() == {
         "target", "share_left", "precision_lost", "recall_lost", "held_out", "cascade_low", "cascade_high",
     }  # fmt: skip
     assert report["threshold"] is None
+    assert report["candidates"] == 16
     assert found["precision_lost"]["value"] <= 0.5
     assert found["recall_lost"]["value"] <= 0.5
     assert 0 <= found["share_left"] < 1
@@ -98,7 +131,9 @@ def test_an_audit_fits_a_band_and_a_run_takes_it(scoreless: Path, tmp_path: Path
     assert values == {"cascade": "reader", **{name: found[name] for name in ("cascade_low", "cascade_high")}}
     config = RunConfig.from_mapping({"source": "x", "judge": "vllm", "model": "m", **values})
     assert (config.cascade_low, config.cascade_high) == (found["cascade_low"], found["cascade_high"])
-    assert report["run_id"] in path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# Fitted by arhn-hf audit for band=0.5 on 16 negatives of 4 queries")
+    assert report["run_id"] in text
     with pytest.raises(UsageError, match="exists already"):
         save_band(path, report)
 
@@ -124,18 +159,12 @@ def test_a_folder_that_no_llm_judged_alone_is_refused(judges: dict[str, Any], sa
     refuse_other_judges({"vllm": {"kind": "vllm"}})
 
 
-def test_the_refusal_comes_before_anything_is_read(tmp_path: Path, desk: SimpleNamespace) -> None:
-    folder = desk.run(tmp_path / "reader", desk.rows())
+def test_the_refusal_comes_before_anything_is_read(by_llm: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(by_llm, folder)
     lineage = json.loads((folder / "arhn.json").read_text(encoding="utf-8"))
-    lineage["judges"]["obedient"]["kind"] = "reader"
+    [about] = lineage["judges"].values()
+    about["kind"] = "reader"
     (folder / "arhn.json").write_text(json.dumps(lineage), encoding="utf-8")
     with pytest.raises(UsageError, match="the reader judged this folder"):
         audit(folder, LabelSource(gold=str(folder / "arhn.json")), thresholds="band=0.02")
-
-
-def test_a_saved_band_is_yaml_with_its_origin(scoreless: Path, tmp_path: Path) -> None:
-    report = audit(scoreless, FIELD, with_baselines=False, samples=100, thresholds="band=1")
-    save_band(tmp_path / "band.yaml", report)
-    text = (tmp_path / "band.yaml").read_text(encoding="utf-8")
-    assert text.startswith("# Fitted by arhn-hf audit for band=1 on 10 negatives of 3 queries")
-    assert yaml.safe_load(text)["cascade"] == "reader"
