@@ -25,7 +25,7 @@ _LLMS = ("vllm", "server")
 _ONLY_FOR = {
     "engine_arg": ("vllm",), "base_url": ("server",), "request_timeout": ("server",), "patience": ("server",),
     "concurrency": ("server",), "thinking": _LLMS, "max_tokens": _LLMS, "prompts": _LLMS, "similarity_model": ("reader",),
-    "responses": ("replay",),
+    "responses": ("replay",), "cascade": (*_LLMS, "replay"),
 }  # fmt: skip
 """Options that mean something to these judges alone: elsewhere they could only be ignored."""
 JUDGES = ("reader", "cross-encoder", "vllm", "server", "replay")
@@ -104,6 +104,18 @@ class RunConfig(Rules):
     concurrency: int = option(64, "Requests a server gets at once.", group=JUDGE, kind=int, minimum=1)
     answer_threshold: float = option(
         0.4, "Calibrated score from which the reader says that a passage answers; other models need another one.",
+        group=JUDGE, kind=float, minimum=0, maximum=1,
+    )  # fmt: skip
+    cascade: str | None = option(
+        None, "Let the embedded reader read the negatives first: only those it is unsure of go to the judge.",
+        group=JUDGE, choices=("reader",),
+    )  # fmt: skip
+    cascade_low: float = option(
+        0.1, "Score of the reader below which a negative holds no answer; 0 trusts it nowhere.",
+        group=JUDGE, kind=float, minimum=0, maximum=1,
+    )  # fmt: skip
+    cascade_high: float = option(
+        1.0, "Score of the reader from which a negative answers; 1 trusts it nowhere.",
         group=JUDGE, kind=float, minimum=0, maximum=1,
     )  # fmt: skip
     max_chunks: int = option(
@@ -210,6 +222,11 @@ class RunConfig(Rules):
         for name, judges in _ONLY_FOR.items():
             if self.judge not in judges and getattr(self, name) != option_fields()[name].default:
                 raise UsageError(f"goes with --judge {' or '.join(judges)} only", where=option_name(name))
+        for name in ("cascade_low", "cascade_high"):
+            if self.cascade is None and getattr(self, name) != option_fields()[name].default:
+                raise UsageError("goes with --cascade reader", where=option_name(name))
+        if self.cascade_low > self.cascade_high:
+            raise UsageError("must not be above --cascade-high", where="--cascade-low")
         if self.judge == "server" and not self.base_url:
             raise UsageError(
                 "--judge server needs the endpoint", where="--base-url", hint="Such as http://localhost:8000/v1"

@@ -125,7 +125,7 @@ def _refine(
             monitor.notice(line)
         judge, asker = factory(config, store, monitor)
         monitor.counts = asker.counts
-        with watched(asker, monitor, config), closing(asker.engine):
+        with watched(asker, monitor, config), closing(*(one.engine for one in asker.everyone)):
             judged = ask_judge(inputs, judge, monitor, Maps(folder.work, inputs.index.fingerprint[:16]))
     finally:
         store.close()
@@ -164,9 +164,7 @@ def ask_judge(inputs: Inputs, judge: Judge, monitor: Monitor, maps: Maps) -> Jud
         "candidates": config.rank_candidates, "input": config.rank_input, "window_size": config.window_size,
         "window_positives": config.window_positives,
     }  # fmt: skip
-    return Judgement(
-        rows, answers, rankings, treatments, judge.orders, judge.name, {judge.name: judge.describe()}, ranking
-    )
+    return Judgement(rows, answers, rankings, treatments, judge.orders, judge.name, judge.judges(), ranking)
 
 
 def prepared_rows(inputs: Inputs, monitor: Monitor, maps: Maps, *, english_only: bool) -> Dataset:

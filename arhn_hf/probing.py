@@ -56,7 +56,7 @@ def probe(
         store = Store(Path(scratch) / "store.sqlite")
         judge, asker = factory(config, store, monitor)
         try:
-            with watched(asker, monitor, config), closing(asker.engine):
+            with watched(asker, monitor, config), closing(*(one.engine for one in asker.everyone)):
                 speeds = asyncio.run(_timed(judge, chosen, config))
         finally:
             store.close()

@@ -45,13 +45,13 @@ class StoredRun:
 
     @property
     def judge_name(self) -> str:
-        """The judge whose answers these are."""
-        return str(next(iter(self.lineage["judges"])))
+        """The judge whose answers these are: of a cascade, the one that ranked and that nobody decided for."""
+        return next(str(name) for name, about in self.lineage["judges"].items() if "band" not in about)
 
     @property
     def english_only(self) -> bool:
         """Whether that judge reads nothing but English."""
-        return any(about["kind"] in ENGLISH_ONLY for about in self.lineage["judges"].values())
+        return self.lineage["judges"][self.judge_name]["kind"] in ENGLISH_ONLY
 
     def config(self, **overrides: Any) -> RunConfig:
         """The configuration that made the folder, under `overrides`."""
@@ -95,7 +95,7 @@ class StoredRun:
 
     def lookup(self) -> StoredEvidence:
         """The evidence by source cell."""
-        return StoredEvidence(self.evidence)
+        return StoredEvidence(self.evidence, frozenset(self.lineage["judges"]))
 
     def open(self, config: RunConfig, criteria: Criteria, monitor: Monitor) -> Inputs:
         """The source again. Raises `UsageError` if it is not the same data."""

@@ -34,11 +34,10 @@ from arhn_hf.store import Store
 
 
 class Recorder(Engine):
-    """Passes requests on and keeps them with their responses, in the order they were sent."""
+    """Passes requests on and keeps them with their responses in `exchanges`, in the order they were sent."""
 
-    def __init__(self, inner: Engine) -> None:
-        self.inner, self.identity = inner, inner.identity
-        self.exchanges: list[tuple[Request, Future[Response]]] = []
+    def __init__(self, inner: Engine, exchanges: list[tuple[Request, Future[Response]]]) -> None:
+        self.inner, self.identity, self.exchanges = inner, inner.identity, exchanges
 
     def submit(self, request: Request) -> Future[Response]:
         """See `Engine.submit`."""
@@ -113,9 +112,11 @@ def _try(config: RunConfig, row: Row, monitor: Monitor, factory: JudgeFactory, s
     treatment = Treatment(may_relabel=None if config.relabel else "relabel_off")
     store = Store(scratch / "store.sqlite")
     judge, asker = factory(config, store, monitor)
-    asker.engine = recorder = Recorder(asker.engine)
+    exchanges: list[tuple[Request, Future[Response]]] = []
+    for each in asker.everyone:
+        each.engine = Recorder(each.engine, exchanges)
     try:
-        with watched(asker, monitor, config), closing(asker.engine):
+        with watched(asker, monitor, config), closing(*(one.engine for one in asker.everyone)):
             answers, rankings = asyncio.run(_ask(judge, row, criterion, prepared, treatment, config))
     finally:
         store.close()
@@ -130,7 +131,7 @@ def _try(config: RunConfig, row: Row, monitor: Monitor, factory: JudgeFactory, s
                 "response": answered.result().text, "finish_reason": answered.result().finish_reason,
                 "usage": answered.result().usage,
             }
-            for request, answered in recorder.exchanges
+            for request, answered in exchanges
         ],
         "passages": [
             {

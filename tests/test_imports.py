@@ -19,7 +19,7 @@ FLOORS = [
     {"publishing"},
     {"pipeline"},
     {"stored"},
-    {"probing"},
+    {"probing", "foreseeing"},
     {"deriving", "checks", "planning", "showing", "trying", "auditing"},
     {"pushing"},
     {"cli"},

@@ -68,7 +68,14 @@ def _histogram(report: dict[str, Any]) -> Table:
 def _sentences(report: dict[str, Any]) -> Text:
     rates, failures, rows = report["per_10_negatives"], report["failures"], report["rows"]
     lines = []
-    if any(about["kind"] == "reader" for about in report["judges"].values()):
+    first = next((about for about in report["judges"].values() if "band" in about), None)
+    if first is not None:
+        everything = sum(about["decided"] for about in report["judges"].values())
+        lines.append(
+            f"A cascade: the embedded reader decided {first['decided']:,} of {everything:,} negatives by itself (no answer "
+            f"below {first['band']['low']:g}, an answer from {first['band']['high']:g} on), no LLM read those."
+        )
+    elif any(about["kind"] == "reader" for about in report["judges"].values()):
         lines.append(
             "Judged by the embedded reader: no LLM read these passages. Good for trials; look at the evidence."
         )

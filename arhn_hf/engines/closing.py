@@ -17,17 +17,19 @@ AT_END = 120.0
 
 
 @contextmanager
-def closing(engine: Engine) -> Iterator[None]:
-    """Close `engine` at the end of the block. After an error it gets little time, and what it raises then is dropped:
+def closing(*engines: Engine) -> Iterator[None]:
+    """Close the engines at the end of the block. After an error they get little time, and what they raise then is dropped:
     the error says more."""
     try:
         yield
     except BaseException:
-        _close(engine, AFTER_FAILURE)
+        for engine in engines:
+            _close(engine, AFTER_FAILURE / len(engines))
         raise
-    error = _close(engine, AT_END)
-    if error is not None:
-        raise error
+    errors = [_close(engine, AT_END) for engine in engines]
+    for error in errors:
+        if error is not None:
+            raise error
 
 
 def _close(engine: Engine, limit: float) -> BaseException | None:

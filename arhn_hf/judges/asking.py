@@ -97,6 +97,7 @@ class Asker:
         self.finished = 0  # responses resolved: what a stall is measured by
         self._moving = False
         self._ended: Exception | None = None  # what ended the run: nothing is sent after it
+        self.beside: list[Asker] = []  # askers of judges that work with this one's: stopped and closed with it
 
     async def ask(self, requests: Sequence[Request]) -> list[Response]:
         """Responses in the order of `requests`. Raises `EngineError`, `StoreError` or `Interrupted`: the run ends."""
@@ -211,6 +212,11 @@ class Asker:
                 wanted.asked.receive(wanted.place, response)
         self._move()
 
+    @property
+    def everyone(self) -> list[Asker]:
+        """This asker and those beside it."""
+        return [self, *self.beside]
+
     def interrupt(self) -> None:
         """From any thread: everything that waits stops waiting."""
         self.stop.set()
@@ -241,9 +247,7 @@ class Asker:
             except (KeyError, RuntimeError):  # it came back this very moment
                 continue
             age, asked = time.monotonic() - since, wanted.asked
-            return Oldest(
-                wanted.request, age, asked.row, wanted.place + 1, len(asked.responses), key in self._to_store
-            )
+            return Oldest(wanted.request, age, asked.row, wanted.place + 1, len(asked.responses), key in self._to_store)
 
     def _end(self, error: Exception) -> None:
         """In the event loop: nothing is sent any more, and whoever waits or asks hears why."""

@@ -12,6 +12,7 @@ from arhn_hf.engines.replay import ReplayEngine
 from arhn_hf.engines.routed import RoutedEngine
 from arhn_hf.judges.asking import Asker
 from arhn_hf.judges.base import Judge
+from arhn_hf.judges.cascade import Band, CascadeJudge
 from arhn_hf.judges.cross_encoder import CrossEncoderJudge, RoutedAsker
 from arhn_hf.judges.llm import ANSWER_TOKENS, LLMJudge
 from arhn_hf.judges.reader import ReaderJudge
@@ -24,12 +25,28 @@ THINKING_TOKENS = 8192
 
 
 def open_judge(config: RunConfig, store: Store, monitor: Monitor) -> tuple[Judge, Asker]:
-    """The judge `config.judge` names. The caller closes `asker.engine`.
+    """The judge `config.judge` names, behind the reader with `--cascade reader`. The caller closes the asker.
 
     Raises `UsageError` for what the engine refuses: a missing extra, an unknown model, an argument of the wrong kind.
     """
     if config.prompts:
         check_folder(config.prompts)
+    judge, asker = _open_alone(config, store, monitor)
+    return behind_reader(judge, asker, config, store, monitor) if config.cascade else (judge, asker)
+
+
+def behind_reader(judge: Judge, asker: Asker, config: RunConfig, store: Store, monitor: Monitor) -> tuple[Judge, Asker]:
+    """The cascade in front of a judge that is open. The reader has a line of its own over the same store: it is slower
+    than an LLM that is kept busy, and its requests must not stand in that one's way."""
+    from arhn_hf.engines.reader import ReaderEngine
+
+    reading = Asker(ReaderEngine(), store, max_in_flight=config.max_in_flight, stop=monitor.stop)
+    asker.beside.append(reading)
+    reader = ReaderJudge(reading, threshold=0.0, max_chunks=config.max_chunks)
+    return CascadeJudge(reader, judge, Band(config.cascade_low, config.cascade_high)), asker
+
+
+def _open_alone(config: RunConfig, store: Store, monitor: Monitor) -> tuple[Judge, Asker]:
     if config.judge == "cross-encoder":
         return _open_cross_encoder(config, store, monitor)
     if config.judge == "replay":

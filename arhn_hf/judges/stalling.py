@@ -7,7 +7,7 @@ for it for days. What is slow but comes, what loads, and what the engine itself 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from arhn_hf.config import RunConfig
 from arhn_hf.engines.base import EngineError
@@ -36,9 +36,15 @@ class Stall:
 
 @contextmanager
 def watched(asker: Asker, monitor: Monitor, config: RunConfig) -> Iterator[None]:
-    """While the block runs, an interruption, a failure and a stall reach those who wait for `asker`."""
-    stall = Stall(stall_limit(config))
+    """While the block runs, an interruption, a failure and a stall reach those who wait for `asker` or for one beside it."""
+    with ExitStack() as stack:
+        for one in asker.everyone:
+            stack.enter_context(_watched(one, monitor, Stall(stall_limit(config))))
+        yield
 
+
+@contextmanager
+def _watched(asker: Asker, monitor: Monitor, stall: Stall) -> Iterator[None]:
     def tick(passed: float) -> None:
         in_flight = asker.in_flight()
         if stall.see(passed, finished=asker.finished, in_flight=in_flight, away=asker.engine.is_away()):

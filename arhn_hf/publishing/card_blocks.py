@@ -39,7 +39,7 @@ def blocks(document: dict[str, Any], summary: Summary, place: str) -> dict[str, 
     results, source = document["results"], document["source"]
     failures = results["failures"]
     return {
-        "judged_by": judged_by(document["judges"]), "source": source_name(source), "picture": f"![What became of the hard negatives]({PICTURE})",
+        "judged_by": decided_by(document["judges"], summary), "source": source_name(source), "picture": f"![What became of the hard negatives]({PICTURE})",
         "loading": loading(document, place), "table": table(summary), "histogram": histogram(results),
         "relabel": f"{results['per_10_negatives']['relabel']:.1f}", "filter": f"{results['per_10_negatives']['filter']:.1f}",
         "considered": f"{summary.considered():,}", "failed": failures["count"], "meant": failures["of"], "limit": failures["limit"], "failures": failures_in_words(failures),
@@ -78,6 +78,24 @@ def judged_by(judges: dict[str, Any]) -> str:
         recorded = ", ".join(escaped(one["recorded"]) for one in judges.values())
         return f"Judged by recorded {recorded}, not by a model of this run: {names}."
     return f"Judged by {names}." if kinds & LLMS else f"**No LLM judged this dataset**: {names} did."
+
+
+def decided_by(judges: dict[str, Any], summary: Summary) -> str:
+    """The same; of a cascade also who decided how many negatives, and by which scores the first judge did."""
+    first = next((name for name, about in judges.items() if "band" in about), None)
+    if first is None:
+        return judged_by(judges)
+    strong = judged_by({name: about for name, about in judges.items() if name != first}).rstrip(".")
+    decided = {name: summary.count(label="negative", judge=name) for name in judges}
+    low, high = judges[first]["band"]["low"], judges[first]["band"]["high"]
+    without = f"no answer below a score of {low:g}" if low else ""
+    found = f"an answer from {high:g} on" if high < 1 else ""
+    said = " and ".join(part for part in (without, found) if part) or "nothing by itself"
+    return (
+        f"{strong}, behind a first reader: **{decided[first]:,} of {sum(decided.values()):,} negatives were decided by the "
+        f"small embedded reader of arhn-hf** ({said}), the others and every labelled positive by that judge, which also "
+        "ranked. The evidence names who decided each passage."
+    )
 
 
 def _judge(about: dict[str, Any]) -> str:
@@ -186,9 +204,9 @@ def gates(tested: list[dict[str, Any]]) -> str:
 def rules(document: dict[str, Any]) -> str:
     """Every rule's value."""
     reading = {
-        f"{name} of judge {judge}": about[name]
+        f"{name} of judge {judge}": _plain(about[name])
         for judge, about in document["judges"].items()
-        for name in _READING
+        for name in (*_READING, "band")
         if name in about
     }
     ranking = {f"ranking {key.replace('_', ' ')}": value for key, value in document["ranking"].items()}
@@ -231,6 +249,8 @@ def command(document: dict[str, Any]) -> str:
         ("variants", None if len(document["variants"]) == 3 else ",".join(document["variants"])),
     ]  # fmt: skip
     for about in document["judges"].values():
+        if band := about.get("band"):
+            pairs += [("cascade", about["kind"]), *((f"cascade_{side}", band[side]) for side in ("low", "high"))]
         pairs += [(name, about[name]) for name in _READING if about.get(name, _READING[name]) != _READING[name]]
         pairs += (
             [("prompts", "DIR")]

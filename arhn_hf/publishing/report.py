@@ -63,10 +63,7 @@ def finish(
         "source": {
             key: document["source"][key] for key in ("id", "revision", "name", "split", "format", "fingerprint")
         },
-        "judges": {
-            name: {key: about.get(key) for key in ("kind", "model", "revision")}
-            for name, about in document["judges"].items()
-        },
+        "judges": judges_of(document["judges"], summary),
         "rows": facts["rows"], "passages": passages,
         "requests": {
             "answers": counts.by_kind.get("answer", 0), "rankings": counts.by_kind.get("rank", 0),
@@ -94,6 +91,16 @@ def finish(
     report["histogram"] = {name: one["negatives_left"] for name, one in variants.items()}
     report["subsets"] = summary.before_after()
     return report
+
+
+def judges_of(judges: dict[str, Any], summary: Summary) -> dict[str, dict[str, Any]]:
+    """By name kind, model and revision; of a cascade also how many negatives each `decided`, and the first one's `band`."""
+    found = {name: {key: about.get(key) for key in ("kind", "model", "revision")} for name, about in judges.items()}
+    if len(judges) > 1:
+        for name, about in judges.items():
+            found[name]["decided"] = summary.count(label="negative", judge=name)
+            found[name].update({"band": about["band"]} if "band" in about else {})
+    return found
 
 
 def public(report: dict[str, Any]) -> dict[str, Any]:

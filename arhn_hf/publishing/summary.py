@@ -13,14 +13,14 @@ from arhn_hf.records import VARIANTS
 
 _KEYS = [
     "subset", "label", "answer_status", "rank_status", "truncated", "action", "reason", "in_combined", "in_relabel",
-    "in_filter",
+    "in_filter", "judge",
 ]  # fmt: skip
 _FAILED_REASONS = frozenset({"not_english", "answer_failed", "ranking_failed", "positives_failed"})
 
 
 @dataclass
 class Summary:
-    """Counts over evidence rows (source cells). `by` maps (subset, label, …, in_filter) tuples to how many; see
+    """Counts over evidence rows (source cells). `by` maps (subset, label, …, judge) tuples to how many; see
     `_KEYS`."""
 
     by: Counter[tuple[Any, ...]] = field(default_factory=Counter)
