@@ -26,7 +26,7 @@ N_TUPLE_NEGATIVES = 7  # when converting; sentence-transformers' and RLHN's usua
 
 @dataclass
 class Inputs:
-    """What a run reads. `chosen` are the numbers of the judged rows taken (all, or the sample); `count` is the number of negatives
+    """What a run reads. `chosen` are the numbers of the judged rows taken (all, the sample, or a part of either); `count` is the number of negatives
     every written row must have (n-tuples) or `None`; `short_rows` what happens to short ones."""
 
     config: RunConfig
@@ -93,6 +93,8 @@ def open_inputs(config: RunConfig, monitor: Monitor, criteria: Criteria | None =
 
     index = build_index(source.dataset, form, advance)
     chosen = index.sample(config.sample, config.seed)
+    if config.part is not None:
+        chosen = index.part(chosen, config.part)
     found = criteria or Criteria(config.criterion, config.filter_only)
     return Inputs(config, source, form, target, count, short_rows, found, index, chosen)
 

@@ -134,7 +134,7 @@ class StoredEvidence:
         """The transform from `ROWS` to `ANSWERS` that reads the evidence instead of asking a judge."""
 
         def transform(table: pa.Table) -> pa.Table:
-            return answers_table([[_answer(one) for one in self.of_row(value)] for value in table.to_pylist()])
+            return answers_table([[stored_answer(one) for one in self.of_row(value)] for value in table.to_pylist()])
 
         return transform
 
@@ -142,7 +142,7 @@ class StoredEvidence:
         """The transform from `ROWS` to `RANKINGS` that reads the evidence."""
 
         def transform(table: pa.Table) -> pa.Table:
-            return rankings_table([[_ranking(one) for one in self.of_row(value)] for value in table.to_pylist()])
+            return rankings_table([[stored_ranking(one) for one in self.of_row(value)] for value in table.to_pylist()])
 
         return transform
 
@@ -153,7 +153,8 @@ class StoredEvidence:
         return [found.get((p.cells[0].row, p.label, p.cells[0].position)) for p in row.passages]
 
 
-def _answer(item: dict[str, Any] | None) -> Answer:
+def stored_answer(item: dict[str, Any] | None) -> Answer:
+    """The answer that a row of the evidence holds; of none, that nobody judged."""
     if item is None:
         return Answer()
     return Answer(
@@ -162,7 +163,8 @@ def _answer(item: dict[str, Any] | None) -> Answer:
     )  # fmt: skip
 
 
-def _ranking(item: dict[str, Any] | None) -> Ranking:
+def stored_ranking(item: dict[str, Any] | None) -> Ranking:
+    """The ranking that a row of the evidence holds; of none, that nobody ranked."""
     if item is None:
         return Ranking()
     return Ranking(item["rank_status"], [Placement(p["window"], p["order"], p["rank"]) for p in item["placements"]])

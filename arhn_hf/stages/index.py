@@ -17,6 +17,7 @@ from datasets import Dataset
 
 from arhn_hf.formats.base import Format
 from arhn_hf.records import SourceRow
+from arhn_hf.shards import Shard
 from arhn_hf.stages.fingerprint import Fingerprint
 from arhn_hf.text import normalised, passage_key
 
@@ -86,6 +87,19 @@ class Index:
         if n is None or n >= len(self):
             return range(len(self))
         return sorted(random.Random(f"sample\0{seed}").sample(range(len(self)), n))
+
+    def owner(self, i: int, place: int, count: int) -> int:
+        """Which of `count` parts, from 1, the judged row `i` belongs to that stands at `place` among those chosen.
+
+        Rows of the same normalised query and instruction stay together. The others are dealt out one by one: a part is then a
+        cross-section of the source, whose subsets differ in length and often follow each other.
+        """
+        group = int(self.query_group[i])
+        return (place if group < 0 else group) % count + 1
+
+    def part(self, chosen: Sequence[int], shard: Shard) -> Sequence[int]:
+        """Those of the chosen judged rows that belong to a part."""
+        return [i for place, i in enumerate(chosen) if self.owner(i, place, shard.count) == shard.index]
 
     def dataset(self, chosen: Sequence[int]) -> Dataset:
         """One row per chosen judged row: `judged` (its number) and `rows` (its source rows)."""
