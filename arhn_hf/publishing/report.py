@@ -47,7 +47,7 @@ def finish(
     }  # fmt: skip
     document = {**document, "file_type": shape.file_type, "results": results}
     for name, rows in written.items():
-        if rows == 0:
+        if rows == 0 and config.shard is None:
             monitor.notice(
                 f"Variant {name} has no rows left, and `load_dataset` refuses an empty one: look at the rules."
             )
