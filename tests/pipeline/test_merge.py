@@ -199,7 +199,7 @@ def test_failed_judgements_are_counted_over_the_whole(tmp_path: Path) -> None:
     rows = made_rows(8, 4)
 
     def failing(request: Request) -> Response:
-        if request.kind == "answer" and passage_of(request).startswith(rows[0]["negative_passages"][0]["text"][:40]):
+        if request.kind == "answer" and rows[0]["negative_passages"][0]["text"] in passage_of(request):
             return Response("no JSON", "stop", {})
         return scripted_reply(request)
 
