@@ -17,6 +17,7 @@ import yaml
 
 from arhn_hf.records import VARIANTS, UsageError
 from arhn_hf.rules import Rules, option, option_name, validate
+from arhn_hf.shards import Shard, parse_shard
 
 SOURCE, OUTPUT, JUDGE, CRITERIA, RANKING, GATES = "Source", "Output", "Judge", "Criteria", "Ranking", "Gates"
 PUBLISHING = "Publishing"
@@ -50,6 +51,10 @@ class RunConfig(Rules):
     sample: int | None = option(
         None, "Refine only this many queries, chosen by the seed.", group=SOURCE, kind=int, minimum=1
     )
+    shard: str | None = option(
+        None, "Refine only part I of N, from 1/N to N/N, into a folder of its own; `arhn-hf merge` joins them.",
+        group=SOURCE, metavar="I/N",
+    )  # fmt: skip
     output: str = option("refined", "Folder to write: it is a Hub dataset repository.", group=OUTPUT, metavar="DIR")
     variants: str = option("combined,relabel,filter", "Variants to write, a comma list.", group=OUTPUT, metavar="LIST")
     to: str | None = option(None, "Write another schema than the source's.", group=OUTPUT, choices=TARGET_NAMES)
@@ -211,6 +216,12 @@ class RunConfig(Rules):
             object.__setattr__(self, name, tuple(value))
         validate(self)
         self.variant_names  # noqa: B018 - raises when the list is wrong
+        if self.part is not None and self.push is not None:
+            raise UsageError(
+                "goes with the whole, not with --shard",
+                where="--push",
+                hint="Merge the parts, then `arhn-hf push` the result",
+            )
         for item in self.criterion:
             value = item.rpartition("=")[2]
             if "=" not in item or value not in ("question", "claim", "skip"):
@@ -257,6 +268,11 @@ class RunConfig(Rules):
         if unknown or not chosen:
             raise UsageError(f"{self.variants!r}: choose from {', '.join(VARIANTS)}", where="--variants")
         return tuple(name for name in VARIANTS if name in chosen)
+
+    @property
+    def part(self) -> Shard | None:
+        """The part that `--shard` names, or `None` for the whole."""
+        return None if self.shard is None else parse_shard(self.shard)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> RunConfig:

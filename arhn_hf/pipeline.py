@@ -24,7 +24,7 @@ from arhn_hf.judges.stalling import watched
 from arhn_hf.monitor import Monitor, run_in_thread
 from arhn_hf.publishing.card import card_template, refuse_broken_card
 from arhn_hf.publishing.evidence import EVIDENCE, in_order, make_evidence
-from arhn_hf.publishing.folder import OutputFolder, refuse_foreign
+from arhn_hf.publishing.folder import OutputFolder, refuse_foreign, refuse_other_part
 from arhn_hf.publishing.hub import PushResult
 from arhn_hf.publishing.licenses import refuse_unknown
 from arhn_hf.publishing.lineage import lineage, rules_in_force
@@ -96,6 +96,7 @@ def run_refine(
             started = time.monotonic()
             output = Path(config.output)
             refuse_foreign(output)  # what can be refused is refused before a folder is made
+            refuse_other_part(output, config.part)
             refuse_broken_card(output)
             refuse_wrong_words(config)
             inputs = open_inputs(config, monitor)
@@ -144,13 +145,9 @@ def ask_judge(inputs: Inputs, judge: Judge, monitor: Monitor, maps: Maps) -> Jud
         config.variant_names != ("filter",),
         answerable_shares(beside(rows, answers)),
         subsets(rows),
+        whole=config.shard is None,
     )
-    for subset in treatments.untouched:
-        share = treatments.answerable[subset]
-        monitor.notice(
-            f"Subset {subset or '(none)'!r} is left untouched: only {share:.0%} of its positives hold an answer "
-            f"(--min-answerable {config.min_answerable})."
-        )
+    announce_untouched(treatments, monitor)
     monitor.begin("ranking", len(rows))
     rank = make_ranking(
         judge,
@@ -167,6 +164,16 @@ def ask_judge(inputs: Inputs, judge: Judge, monitor: Monitor, maps: Maps) -> Jud
     return Judgement(rows, answers, rankings, treatments, judge.orders, judge.name, judge.judges(), ranking)
 
 
+def announce_untouched(treatments: Treatments, monitor: Monitor) -> None:
+    """Say out loud which subsets are left as they are, and why."""
+    for subset in treatments.untouched:
+        share = treatments.answerable[subset]
+        monitor.notice(
+            f"Subset {subset or '(none)'!r} is left untouched: only {share:.0%} of its positives hold an answer "
+            f"(--min-answerable {treatments.rules.min_answerable})."
+        )
+
+
 def prepared_rows(inputs: Inputs, monitor: Monitor, maps: Maps, *, english_only: bool) -> Dataset:
     """Judged rows with duplicates settled; with `--strict`, a row that cannot be judged raises `UsageError`."""
     index = inputs.index_rows()
@@ -178,7 +185,7 @@ def prepared_rows(inputs: Inputs, monitor: Monitor, maps: Maps, *, english_only:
     rows = maps.map("rows", index, transform, ROWS)
     if inputs.config.strict:
         refuse_invalid(rows)
-    for name in inputs.criteria.unknown(subsets(rows)):
+    for name in inputs.criteria.unknown(subsets(rows)) if inputs.config.shard is None else ():
         monitor.notice(f"No row taken belongs to subset {name!r}: the option that names it changes nothing.")
     return rows
 
@@ -217,14 +224,14 @@ def write_out(
         source=inputs.source_lineage(), sample=inputs.sample_lineage(), form=inputs.format_lineage(),
         rules=rules_in_force(rules, orders=judged.orders, short_rows=inputs.short_rows),
         criteria=criteria_lineage(inputs, judged.treatments), ranking=judged.ranking, judges=judged.judges,
-        variants=config.variant_names,
+        variants=config.variant_names, shard=config.part,
     )  # fmt: skip
     monitor.run_id = document["run_id"]
     report = finish(
         inputs=inputs, shape=shape, evidence=evidence, written=written, document=document, treatments=judged.treatments,
         folder=folder, monitor=monitor, seconds=time.monotonic() - started, command=command,
     )  # fmt: skip
-    return RefineResult(folder.path, document["run_id"], report, 0 if all(g["ok"] for g in report["gates"]) else 3)
+    return RefineResult(folder.path, document["run_id"], report, report["exit_code"])
 
 
 def decided(inputs: Inputs, judged: Judgement, rules: Rules, monitor: Monitor, maps: Maps) -> Shape:

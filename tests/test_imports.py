@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "arhn_hf"
 # Each floor may import from its own and from lower ones.
 FLOORS = [
     {"records", "text", "report_head", "resources", "pace", "runlog", "filesystems"},
-    {"rules"},
+    {"rules", "shards"},
     {"config", "monitor", "criteria", "tokens", "prompts", "windows", "variants", "language"},
     {"formats", "methods", "engines", "reader"},
     {"source_errors", "jsonl_check", "sources", "store"},
@@ -19,8 +19,8 @@ FLOORS = [
     {"publishing"},
     {"pipeline"},
     {"stored"},
-    {"probing", "foreseeing"},
-    {"deriving", "checks", "planning", "showing", "trying", "auditing"},
+    {"probing", "foreseeing", "parts"},
+    {"deriving", "merging", "checks", "planning", "showing", "trying", "auditing"},
     {"pushing"},
     {"cli"},
 ]

@@ -13,7 +13,7 @@ from arhn_hf.cli.output import Output, harmless
 from arhn_hf.config import gate_names, option_fields, publishing_names
 
 JUDGING = tuple(
-    name for name in option_fields() if name not in ("output", *publishing_names(), *gate_names())
+    name for name in option_fields() if name not in ("output", "shard", *publishing_names(), *gate_names())
 )  # what a run needs; a finished folder has been judged
 EXAMPLES = """
 arhn-hf audit examples/hard-negatives --gold examples/hard-negatives.gold.jsonl --sample 20

@@ -24,6 +24,7 @@ from arhn_hf.records import ArhnError, UsageError, file_error
 COMMANDS = {
     "refine": "Refine a dataset: write its combined, relabel and filter variants with evidence.",
     "plan": "Say what a run would find and cost, before anything is spent.",
+    "merge": "Join the parts of a run that was refined with --shard.",
     "derive": "Apply other rules to stored evidence, without a judge.",
     "audit": "Measure a judge against labels, or against people's verdicts.",
     "push": "Publish a folder to the Hub, as one commit.",

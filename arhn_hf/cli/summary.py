@@ -68,6 +68,11 @@ def _histogram(report: dict[str, Any]) -> Table:
 def _sentences(report: dict[str, Any]) -> Text:
     rates, failures, rows = report["per_10_negatives"], report["failures"], report["rows"]
     lines = []
+    if report["shard"] is not None:
+        lines.append(
+            f"Part {report['shard']['index']} of {report['shard']['count']}: provisional, and no gate is judged, until "
+            "`arhn-hf merge` joins the parts."
+        )
     first = next((about for about in report["judges"].values() if "band" in about), None)
     if first is not None:
         everything = sum(about["decided"] for about in report["judges"].values())
@@ -114,7 +119,7 @@ def _cost(report: dict[str, Any]) -> list[str]:
 
 
 def _gates(gates: list[dict[str, Any]]) -> Text | None:
-    broken = [gate for gate in gates if not gate["ok"]]
+    broken = [gate for gate in gates if gate["ok"] is False]
     if not broken:
         return None
     lines = [f"Gate failed: {gate['name']} is {gate['value']:.4g}, limit {gate['limit']:.4g}." for gate in broken]

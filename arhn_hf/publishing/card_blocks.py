@@ -25,7 +25,7 @@ _SAID = {
 }  # fmt: skip
 _COUNTS = ("positives", "negatives", "relabel", "filter", "duplicate", "undecided", "keep", "skipped")
 _READING = {name: option_fields()[name].default for name in ("answer_threshold", "max_chunks")}
-_RANKING = {
+RANKING_OPTIONS = {
     "candidates": "rank_candidates",
     "input": "rank_input",
     "window_size": "window_size",
@@ -63,6 +63,17 @@ def code(text: str, language: str = "text") -> str:
     longest = max((len(run) for run in re.findall(r"`+", clean)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{clean.rstrip()}\n{fence}"
+
+
+def part(document: dict[str, Any]) -> str:
+    """What stands above everything else on the card of one part of a run; nothing on that of a whole one."""
+    shard = document.get("shard")
+    if shard is None:
+        return ""
+    return (
+        f"> **This is part {shard['index']} of {shard['count']} of a run, and provisional**: what looks past a row (subsets left "
+        "untouched, short rows, gates) is decided when `arhn-hf merge` joins the parts. Do not train on it.\n\n"
+    )
 
 
 def judged_by(judges: dict[str, Any]) -> str:
@@ -191,12 +202,14 @@ def criteria(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+_GATE = {True: "held", False: "**failed**", None: "not judged in a part"}
+
+
 def gates(tested: list[dict[str, Any]]) -> str:
     """Every gate with its limit and value."""
     lines = ["| gate | limit | value | |", "| --- | ---: | ---: | --- |"]
     lines += [
-        f"| `{gate['name']}` | {gate['limit']:g} | {gate['value']:.4g} | {'held' if gate['ok'] else '**failed**'} |"
-        for gate in tested
+        f"| `{gate['name']}` | {gate['limit']:g} | {gate['value']:.4g} | {_GATE[gate['ok']]} |" for gate in tested
     ]
     return "\n".join(lines)
 
@@ -237,6 +250,11 @@ def prompts(judges: dict[str, Any]) -> str:
     return "\n\n".join(parts) or "This judge has none."
 
 
+def _shard(document: dict[str, Any]) -> str | None:
+    shard = document.get("shard")
+    return None if shard is None else f"{shard['index']}/{shard['count']}"
+
+
 def command(document: dict[str, Any]) -> str:
     """The command that makes the same decisions again; local paths are known by their last component only."""
     source, form = document["source"], document["format"]
@@ -244,7 +262,7 @@ def command(document: dict[str, Any]) -> str:
     pairs: list[tuple[str, Any]] = [
         ("revision", source["revision"]), ("name", source["name"]),
         ("split", None if source["split"] == "train" else source["split"]),
-        ("sample", document["sample"] and document["sample"]["n"]), ("to", form["to"]),
+        ("sample", document["sample"] and document["sample"]["n"]), ("shard", _shard(document)), ("to", form["to"]),
         ("negatives", form["negatives"] if form["to"] else None),
         ("variants", None if len(document["variants"]) == 3 else ",".join(document["variants"])),
     ]  # fmt: skip
@@ -276,9 +294,9 @@ def command(document: dict[str, Any]) -> str:
                 (item.name if value is not False else f"no_{item.name}", value if value is not False else True)
             )
     pairs += [
-        (_RANKING[key], value)
+        (RANKING_OPTIONS[key], value)
         for key, value in document["ranking"].items()
-        if value != option_fields()[_RANKING[key]].default
+        if value != option_fields()[RANKING_OPTIONS[key]].default
     ]
     usual = Criteria()
     for subset, about in document["criteria"].items():

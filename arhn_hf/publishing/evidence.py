@@ -138,7 +138,7 @@ class StoredEvidence:
 
         def transform(table: pa.Table) -> pa.Table:
             return answers_table(
-                [[_answer(one, self._judges) for one in self.of_row(value)] for value in table.to_pylist()]
+                [[stored_answer(one, self._judges) for one in self.of_row(value)] for value in table.to_pylist()]
             )
 
         return transform
@@ -147,7 +147,7 @@ class StoredEvidence:
         """The transform from `ROWS` to `RANKINGS` that reads the evidence."""
 
         def transform(table: pa.Table) -> pa.Table:
-            return rankings_table([[_ranking(one) for one in self.of_row(value)] for value in table.to_pylist()])
+            return rankings_table([[stored_ranking(one) for one in self.of_row(value)] for value in table.to_pylist()])
 
         return transform
 
@@ -158,7 +158,8 @@ class StoredEvidence:
         return [found.get((p.cells[0].row, p.label, p.cells[0].position)) for p in row.passages]
 
 
-def _answer(item: dict[str, Any] | None, judges: Container[str]) -> Answer:
+def stored_answer(item: dict[str, Any] | None, judges: Container[str]) -> Answer:
+    """The answer that a row of the evidence holds; of none, that nobody judged. `judges` are the names that may stand there."""
     if item is None:
         return Answer()
     judge = item["judge"] if item["judge"] in judges else None
@@ -168,7 +169,8 @@ def _answer(item: dict[str, Any] | None, judges: Container[str]) -> Answer:
     )  # fmt: skip
 
 
-def _ranking(item: dict[str, Any] | None) -> Ranking:
+def stored_ranking(item: dict[str, Any] | None) -> Ranking:
+    """The ranking that a row of the evidence holds; of none, that nobody ranked."""
     if item is None:
         return Ranking()
     return Ranking(item["rank_status"], [Placement(p["window"], p["order"], p["rank"]) for p in item["placements"]])

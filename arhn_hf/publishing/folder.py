@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from arhn_hf.publishing.owner import Owner
 from arhn_hf.records import VARIANTS, UsageError, file_error
+from arhn_hf.shards import Shard, parse_shard
 
 SHARD_BYTES = 500_000_000  # Arrow bytes a shard, as `push_to_hub` has it
 _ROW_GROUP_BYTES = 32_000_000
@@ -133,6 +134,40 @@ def refuse_foreign(path: Path) -> None:
     ours = (path / ".arhn").is_dir() or (path / "arhn.json").is_file()
     if not ours and any(path.iterdir()):
         raise UsageError("is not empty and was not written by arhn-hf", where=str(path), hint="Choose another --output")
+
+
+def part_of(path: Path) -> Shard | None:
+    """Which part of a run (`--shard`) a folder holds, finished or not; `None` for a whole run, or nothing."""
+    try:
+        found = json.loads(_read_text(path / "arhn.json") or "{}").get("shard")
+        if found is not None:
+            return Shard(int(found["index"]), int(found["count"]))
+        spelled = (folder_state(path).get("settings") or {}).get("shard")
+        return None if spelled is None else parse_shard(str(spelled))
+    except (ValueError, TypeError, KeyError, AttributeError, UsageError):
+        return None  # broken: `read_lineage` says so where it matters
+
+
+def refuse_other_part(path: Path, shard: Shard | None) -> None:
+    """Raise `UsageError` if a folder holds a part of a run and this is not the same part: its answers would be lost to it."""
+    there = part_of(path)
+    if there is not None and there != shard:
+        raise UsageError(
+            f"holds {there.words}",
+            where=str(path),
+            hint="Every part needs a folder of its own: choose another --output",
+        )
+
+
+def refuse_part(path: Path, then: str) -> None:
+    """Raise `UsageError` if a folder holds one part of a run: what it decided is provisional until the parts are merged."""
+    there = part_of(path)
+    if there is not None:
+        raise UsageError(
+            f"holds {there.words} of a run only",
+            where=str(path),
+            hint=f"Join the parts with `arhn-hf merge`, then {then}",
+        )
 
 
 def read_lineage(path: Path) -> dict[str, Any]:
