@@ -70,9 +70,10 @@ class Cluster:
     def __init__(self, address: str | None) -> None:
         try:
             import ray
+            from ray import is_initialized  # a folder of that name is no Ray
         except ImportError as error:
             raise UsageError("Ray is not installed", where="--executor ray", hint=HOW_TO_INSTALL) from error
-        self._ray, self._ours = ray, not ray.is_initialized()
+        self._ray, self._ours = ray, not is_initialized()
         if not self._ours:
             return
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster of our own reports nothing to anybody

@@ -139,8 +139,7 @@ def test_an_engine_that_always_dies_ends_the_run_with_its_reason(opened: Opener,
     fleet = opened(partial(engines.Doomed, str(calls)))
     futures = ask(fleet, 50)
     with pytest.raises(EngineError, match=rf"worker [12] died {FRUITLESS} times in a row: .*SIGKILL"):
-        for future in futures:
-            future.result(60)
+        futures[-1].result(60)
     with pytest.raises(EngineError, match="in a row"):
         fleet.submit(Request("answer", {"n": 1}))
     assert len({pid for pid, _ in lines(calls)}) <= 2 * FRUITLESS
