@@ -88,6 +88,16 @@ class Differing(Obedient):
         super().__init__(calls, name=f"engine {os.getpid()}")
 
 
+class Placed(Engine):
+    """Says where it is; answers nothing."""
+
+    def __init__(self) -> None:
+        self.identity = dict(os.environ)
+
+    def submit(self, request: Request) -> Future[Response]:
+        raise NotImplementedError
+
+
 class Parental(Obedient):
     """Has a child of its own, as vLLM has, whose number it writes down."""
 

@@ -57,9 +57,7 @@ def refined(tiny: Path, output: Path, monitor: Monitor, **options: Any) -> Refin
 
 
 @pytest.mark.parametrize("victim", ["worker", "engine core"])
-def test_a_killed_engine_costs_its_requests_in_flight_and_nothing_else(
-    tiny: Path, tmp_path: Path, victim: str
-) -> None:
+def test_a_killed_engine_costs_its_requests_in_flight_and_nothing_else(tiny: Path, tmp_path: Path, victim: str) -> None:
     monitor = Monitor()
     seen: set[int] = set()
 
