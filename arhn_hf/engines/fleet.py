@@ -282,7 +282,7 @@ class Fleet(Engine):
 
     def _bury(self, seat: _Seat, reason: str) -> None:
         """A worker is dead: its requests go to others, and it is started again unless that is hopeless."""
-        if seat.link is not None:
+        if seat.link is not None and not self._closed.is_set():
             seat.link.stop(0)
         with self._lock:
             if self._closed.is_set() or self._failure is not None:

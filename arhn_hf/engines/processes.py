@@ -63,7 +63,7 @@ class ProcessLink(Link):
 
     def facts(self) -> Facts:
         """See `Link.facts`."""
-        kind, what = self._message(self.receive_raw())
+        kind, what = read_message(self.receive_raw())
         if kind == "refused":
             raise what
         facts: Facts = what
@@ -102,11 +102,9 @@ class ProcessLink(Link):
                     self._sending.release()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(grace)
-        self._kill_group()
+        if self._process.poll() is None:  # else `_bury` has seen to it, and its number may be another's by now
+            self._kill_group()
         self._process.wait()
-
-    def _message(self, message: bytes) -> tuple[str, Any]:
-        return read_message(message)
 
     def _bury(self) -> None:
         """What the engine has started ends with it, and the pipe with the last who holds it."""
