@@ -3,30 +3,27 @@
 Why it exists: several GPUs, or machines, are several engines, while a run has one queue and one store. All the scheduling
 is here, the same for processes (`processes`) and for machines (`ray`), and knows nothing of either.
 
-When a worker dies its requests go to the others and it is started again. A request that was there at several deaths may
-be what killed them (out of memory, say): before it is there a last time it is tried alone, so that its death is its own
-and nobody else's, and after that it is marked as failed and the run goes on.
+When a worker dies its requests go to the others and it is started again. A request that was there at several deaths is
+marked as failed, and the run goes on; `line` sees to it that nobody is marked for a neighbour.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from arhn_hf import __version__
 from arhn_hf.engines.base import Engine, EngineError, Request, Response
 from arhn_hf.engines.chat import surely_fits
+from arhn_hf.engines.line import DEATHS, Line, Seat, Task
 from arhn_hf.engines.worker import FITS, YES, Facts, Link, Worker, WorkerDied
 from arhn_hf.monitor import Interrupted
 from arhn_hf.records import ArhnError, UsageError
 
-DEATHS = 3
-"""A request that was with a worker at this many deaths is marked as failed; before the last one it is tried alone."""
 FRUITLESS = 5
 """A worker that dies this many times in a row without having answered anything is given up: more often than one request
 can be the reason."""
@@ -36,26 +33,12 @@ _GRACE = 5.0  # seconds an engine gets to close
 _POLL = 0.1  # seconds
 
 
-@dataclass(slots=True, eq=False)
-class _Task:
-    """One request, whoever has it at the moment; `sent` says whether its worker has it already."""
-
-    number: int
-    request: Request
-    future: Future[Response]
-    deaths: int = 0
-    sent: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Seat:
-    """A worker's place in the fleet, and what it is at. `link` and `outbox` belong to its present life."""
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Seat(Seat):
+    """A worker's place in the fleet, and what it is at; `link` belongs to its present life."""
 
     worker: Worker
     link: Link | None = None
-    outbox: SimpleQueue[_Task | None] = field(default_factory=SimpleQueue)
-    tasks: dict[int, _Task] = field(default_factory=dict)
-    ready: bool = False
     given_up: bool = False
     lives: int = 0
     fruitless: int = 0
@@ -73,17 +56,14 @@ class Fleet(Engine):
         self, workers: Sequence[Worker], *, max_in_flight: int, notice: Callable[[str], None] = lambda text: None,
         stop: threading.Event | None = None, on_close: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        self._room = max(1, -(-max_in_flight // len(workers)))
         self._notice, self._on_close = notice, on_close
         self._lock = threading.Lock()
-        self._waiting: deque[_Task] = deque()
-        self._suspects: deque[_Task] = deque()  # one more death and they are marked: tried alone
-        self._cell: _Seat | None = None  # where they are tried
         self._numbers = 0
         self._facts: Facts | None = None
         self._failure: ArhnError | None = None
         self._closed = threading.Event()
-        self._seats = [_Seat(worker) for worker in workers]
+        self._seats = [_Seat(worker=worker) for worker in workers]
+        self._line = Line(self._seats, max(1, -(-max_in_flight // len(workers))))
         self._threads = [
             threading.Thread(target=self._live, args=(seat,), name=f"arhn-{seat.worker.name}", daemon=True)
             for seat in self._seats
@@ -111,7 +91,8 @@ class Fleet(Engine):
         if facts.context_tokens is not None and surely_fits(request.payload, facts.context_tokens):
             return True
         asked = Request(FITS, {"kind": request.kind, "payload": request.payload})
-        return self._ask_now(asked).result().text == YES
+        # Past the line: it costs a worker next to nothing, and the whole run waits for it.
+        return self._put(asked, now=True).result().text == YES
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -126,28 +107,13 @@ class Fleet(Engine):
             thread.join(2 * _GRACE + 1)
         self._on_close()
 
-    def _put(self, request: Request) -> Future[Response]:
+    def _put(self, request: Request, *, now: bool = False) -> Future[Response]:
         with self._lock:
             if self._failure is not None:
                 raise self._failure
             self._numbers += 1
-            task = _Task(self._numbers, request, Future())
-            self._waiting.append(task)
-            self._fill()
-        return task.future
-
-    def _ask_now(self, request: Request) -> Future[Response]:
-        """Past the line, whether there is room or not: it costs a worker next to nothing, and the whole run waits."""
-        with self._lock:
-            if self._failure is not None:
-                raise self._failure
-            self._numbers += 1
-            task = _Task(self._numbers, request, Future())
-            seat = min((one for one in self._seats if one.ready), key=_load, default=None)
-            if seat is None:
-                self._waiting.appendleft(task)
-            else:
-                self._assign(task, seat)
+            task = Task(self._numbers, request, Future())
+            (self._line.add_now if now else self._line.add)(task)
         return task.future
 
     def _wait_for_all(self, stop: threading.Event | None) -> Facts:
@@ -156,51 +122,17 @@ class Fleet(Engine):
             with self._lock:
                 if self._failure is not None:
                     raise self._failure
-                if self._facts is not None and all(seat.ready for seat in self._seats):
+                if self._facts is not None and all(seat.ready or seat.given_up for seat in self._seats):
                     return self._facts
             if stop is not None and stop.is_set():
                 raise Interrupted
             self._closed.wait(_POLL)
 
-    # What follows, down to `_end`, is called with the lock held.
-
-    def _fill(self) -> None:
-        """Give what waits to the least loaded workers that have room."""
-        if self._suspects or self._cell is not None:
-            self._try_a_suspect()
-        free = [seat for seat in self._seats if seat.ready and seat is not self._cell and len(seat.tasks) < self._room]
-        while self._waiting and free:
-            seat = min(free, key=_load)
-            self._assign(self._waiting.popleft(), seat)
-            if len(seat.tasks) >= self._room:
-                free.remove(seat)
-
-    def _try_a_suspect(self) -> None:
-        """One worker is emptied for the suspects and reads them one by one; then it goes back to the others."""
-        if self._cell is None:
-            self._cell = min((seat for seat in self._seats if seat.ready), key=_load, default=None)
-        if self._cell is None or self._cell.tasks:
-            return
-        if self._suspects:
-            self._assign(self._suspects.popleft(), self._cell)
-        else:
-            self._cell = None
-
-    @staticmethod
-    def _assign(task: _Task, seat: _Seat) -> None:
-        task.sent = False
-        seat.tasks[task.number] = task
-        seat.outbox.put(task)
-
     def _end(self, error: ArhnError) -> None:
         """Nobody waits any more, and nothing is taken."""
         with self._lock:
             failure = self._failure = self._failure or error
-            tasks = [*self._waiting, *self._suspects, *(one for seat in self._seats for one in seat.tasks.values())]
-            self._waiting.clear()
-            self._suspects.clear()
-            for seat in self._seats:
-                seat.tasks = {}
+            tasks = self._line.clear()
         for task in tasks:
             if not (self._closed.is_set() and task.future.cancel()):
                 task.future.set_exception(failure)
@@ -243,12 +175,12 @@ class Fleet(Engine):
             seat.answered, seat.ready, seat.outbox = False, True, SimpleQueue()
             link, outbox = seat.link, seat.outbox
             threading.Thread(target=self._send, args=(seat, link, outbox), name="arhn-send", daemon=True).start()
-            self._fill()
+            self._line.move()
 
-    def _send(self, seat: _Seat, link: Link, outbox: SimpleQueue[_Task | None]) -> None:
+    def _send(self, seat: _Seat, link: Link, outbox: SimpleQueue[Task | None]) -> None:
         """Send what this life of a worker is given, in groups, until `None` comes."""
         while (task := outbox.get()) is not None:
-            group: list[_Task | None] = [task]
+            group: list[Task | None] = [task]
             try:
                 while len(group) < _GROUP and group[-1] is not None:
                     group.append(outbox.get_nowait())
@@ -275,7 +207,7 @@ class Fleet(Engine):
             finished = [(seat.tasks.pop(number, None), response) for number, response in done]
             seat.answered, seat.fruitless = True, 0
             if self._failure is None:
-                self._fill()
+                self._line.move()
         for task, response in finished:
             if task is not None:
                 task.future.set_result(response)
@@ -287,15 +219,10 @@ class Fleet(Engine):
         with self._lock:
             if self._closed.is_set() or self._failure is not None:
                 return
-            lost, seat.tasks = list(seat.tasks.values()), {}
             seat.fruitless = 0 if seat.answered else seat.fruitless + 1
-            seat.ready = seat.answered = False
+            seat.answered = False
             seat.given_up = seat.lives == 0 or seat.fruitless >= FRUITLESS
-            seat.outbox.put(None)
-            if self._cell is seat:
-                self._cell = None
-            marked = self._give_back(lost)
-            self._fill()
+            lost, marked = self._line.lose(seat)
             nobody_left = all(one.given_up for one in self._seats)
         name = seat.worker.name
         for task in marked:
@@ -309,28 +236,10 @@ class Fleet(Engine):
             self._end(EngineError(f"{name} died {FRUITLESS} times in a row: {reason}", hint=hint))
         else:
             then = "goes on without it" if seat.given_up else "starts it again"
-            self._notice(f"{name} died ({reason}). The run {then}; requests it had: {len(lost)}.")
+            self._notice(f"{name} died ({reason}). The run {then}; requests it had: {lost}.")
             if marked:
                 self._notice(f"A request was there when engines died {DEATHS} times: it is marked as failed.")
             self._closed.wait(_PAUSE * 2 ** (seat.fruitless - 1) if seat.fruitless else 0)
-
-    def _give_back(self, lost: list[_Task]) -> list[_Task]:
-        """With the lock held: the tasks of a dead worker go back in line, in front. Returns those that are not tried again."""
-        marked, again = [], []
-        for task in lost:
-            task.deaths += task.sent and task.request.kind != FITS  # to count tokens kills nobody
-            if task.deaths >= DEATHS:
-                marked.append(task)
-            elif task.deaths == DEATHS - 1:
-                self._suspects.append(task)
-            else:
-                again.append(task)
-        self._waiting.extendleft(reversed(again))
-        return marked
-
-
-def _load(seat: _Seat) -> int:
-    return len(seat.tasks)
 
 
 def _difference(first: Facts, other: Facts) -> str | None:

@@ -20,7 +20,8 @@ from fleet_engines import alive, lines
 
 from arhn_hf.engines import fleet as fleet_module
 from arhn_hf.engines.base import EngineError, Request, Response
-from arhn_hf.engines.fleet import DEATHS, FRUITLESS, Fleet
+from arhn_hf.engines.fleet import FRUITLESS, Fleet
+from arhn_hf.engines.line import DEATHS
 from arhn_hf.engines.processes import ProcessWorker
 from arhn_hf.records import UsageError
 
