@@ -16,12 +16,19 @@ sys.path[:0] = [str(TESTS / "cluster"), str(TESTS / "engines"), str(TESTS / "pip
 
 
 @pytest.fixture(scope="session")
-def head() -> Iterator[Any]:
-    """The cluster with its first node, of one CPU and one GPU that exists in its books alone."""
+def installed() -> None:
+    """Skips where Ray is not."""
     try:
-        from ray.cluster_utils import Cluster
+        from ray import is_initialized  # noqa: F401
     except ImportError:
         skip_or_fail("ray", "Ray is not installed")
+
+
+@pytest.fixture(scope="session")
+def head(installed: None) -> Iterator[Any]:
+    """The cluster with its first node, of one CPU and one GPU that exists in its books alone."""
+    from ray.cluster_utils import Cluster
+
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS.parent), str(TESTS / "engines"), *filter(None, [before])])
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

@@ -133,7 +133,7 @@ def test_too_many_workers_are_refused(head: Any) -> None:
 
 @pytest.mark.parametrize("listens", [True, False])
 def test_an_address_that_does_not_answer_is_an_error_within_bounds(
-    head: Any, monkeypatch: pytest.MonkeyPatch, listens: bool
+    installed: None, monkeypatch: pytest.MonkeyPatch, listens: bool
 ) -> None:
     monkeypatch.setattr(ray_module, "ANSWERS_WITHIN", 6.0)
     began = time.monotonic()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from requiring import skip_or_fail
 from test_vllm import ENGINE_ARGS, agreement, tiny
 
 import arhn_hf
@@ -15,10 +14,8 @@ __all__ = ["tiny"]
 
 
 def test_two_engines_on_two_nodes_decide_as_the_gold_says(tiny: Path, head: Any, second: Any, tmp_path: Path) -> None:
-    try:
-        import ray
-    except ImportError:
-        skip_or_fail("ray", "Ray is not installed")
+    import ray
+
     monitor = Monitor()
     result = arhn_hf.refine(
         str(tiny / "source"), output=str(tmp_path / "out"), monitor=monitor, judge="vllm", model=str(tiny),
