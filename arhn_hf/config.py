@@ -20,13 +20,15 @@ from arhn_hf.rules import Rules, option, option_name, validate
 from arhn_hf.shards import Shard, parse_shard
 
 SOURCE, OUTPUT, JUDGE, CRITERIA, RANKING, GATES = "Source", "Output", "Judge", "Criteria", "Ranking", "Gates"
-PUBLISHING = "Publishing"
+PUBLISHING, EXECUTION = "Publishing", "Several engines"
 TARGET_NAMES = ("tevatron", "flagembedding", "triplet", "n-tuple", "labeled-pair")
 _LLMS = ("vllm", "server")
 _ONLY_FOR = {
     "engine_arg": ("vllm",), "base_url": ("server",), "request_timeout": ("server",), "patience": ("server",),
     "concurrency": ("server",), "thinking": _LLMS, "max_tokens": _LLMS, "prompts": _LLMS, "similarity_model": ("reader",),
     "responses": ("replay",), "cascade": (*_LLMS, "replay"),
+    "gpus": ("vllm",), "tensor_parallel": ("vllm",), "executor": ("reader", "vllm"),
+    "workers": ("reader", "vllm"), "ray_address": ("reader", "vllm"),
 }  # fmt: skip
 """Options that mean something to these judges alone: elsewhere they could only be ignored."""
 JUDGES = ("reader", "cross-encoder", "vllm", "server", "replay")
@@ -89,7 +91,7 @@ class RunConfig(Rules):
         group=JUDGE, metavar="FILE",
     )  # fmt: skip
     engine_arg: tuple[str, ...] = option(
-        (), "Passed on to vLLM, such as tensor_parallel_size=2 or max_model_len=8192.",
+        (), "Passed on to vLLM, such as max_model_len=8192 or quantization=fp8.",
         group=JUDGE, multiple=True, metavar="KEY=VALUE",
     )  # fmt: skip
     base_url: str | None = option(None, "OpenAI-compatible endpoint of --judge server.", group=JUDGE, metavar="URL")
@@ -132,6 +134,26 @@ class RunConfig(Rules):
     stall_timeout: float | None = option(
         None, "Seconds without any finished request after which a judge counts as hung and the run ends; 0 waits for ever. "
         "[default: 1800, twice --request-timeout if that is longer]", group=JUDGE, kind=float, minimum=0,
+    )  # fmt: skip
+    executor: str = option(
+        "local", "Where engines run: on this machine, or on the machines of a Ray cluster.", group=EXECUTION,
+        choices=("local", "ray"),
+    )  # fmt: skip
+    gpus: str | None = option(
+        None, "GPUs of this machine to use, a process each: a number, or auto for all of them. [default: one engine]",
+        group=EXECUTION, metavar="N|auto",
+    )  # fmt: skip
+    tensor_parallel: int = option(
+        1, "GPUs that one engine is split over: for a model that is too large for one.",
+        group=EXECUTION, kind=int, minimum=1,
+    )  # fmt: skip
+    workers: int | None = option(
+        None, "Engines: on Ray [default: all that the cluster has GPUs for, or CPUs], or of a machine without GPUs.",
+        group=EXECUTION, kind=int, minimum=1,
+    )  # fmt: skip
+    ray_address: str | None = option(
+        None, "Head of the Ray cluster. [default: the one this machine belongs to, else a new one]",
+        group=EXECUTION, metavar="HOST:PORT",
     )  # fmt: skip
     criterion: tuple[str, ...] = option(
         (), "What makes a passage of SUBSET relevant: question (answers it), claim (supports or refutes it) or skip. "
@@ -249,6 +271,7 @@ class RunConfig(Rules):
         for item in self.engine_arg:
             if "=" not in item:
                 raise UsageError(f"{item!r} is not KEY=VALUE", where="--engine-arg")
+        self._refuse_mixed_engines()
         for name in publishing_names():
             if name not in ("push", "license", "card_template") and getattr(self, name) and self.push is None:
                 raise UsageError("goes with --push", where=option_name(name))
@@ -259,6 +282,25 @@ class RunConfig(Rules):
             raise UsageError(
                 "leaves no room for candidates: it must be smaller than --window-size", where="--window-positives"
             )
+
+    def _refuse_mixed_engines(self) -> None:
+        """Options for several engines that say two things at once, or nothing."""
+        if self.gpus is not None and self.gpus != "auto" and not (self.gpus.isdigit() and int(self.gpus) > 0):
+            raise UsageError(f"{self.gpus!r} is neither a number nor auto", where="--gpus")
+        if self.ray_address is not None and self.executor != "ray":
+            raise UsageError("goes with --executor ray", where="--ray-address")
+        if self.gpus is not None and self.executor == "ray":
+            raise UsageError("goes with --executor local", where="--gpus", hint="On Ray it is --workers")
+        if self.gpus is not None and self.workers is not None:
+            raise UsageError("does not go with --gpus: there is one for each of them", where="--workers")
+        ours = {"tensor_parallel_size": self.tensor_parallel > 1, "data_parallel_size": self.gpus or self.workers}
+        for item in self.engine_arg:
+            name = item.split("=", 1)[0].strip().lstrip("-").replace("-", "_")
+            if ours.get(name) or (name == "tensor_parallel_size" and (self.gpus or self.executor == "ray")):
+                raise UsageError(
+                    f"{name} does not go with several engines", where="--engine-arg",
+                    hint="--tensor-parallel N splits a model, --gpus or --workers repeat it",
+                )  # fmt: skip
 
     @property
     def variant_names(self) -> tuple[str, ...]:
@@ -306,6 +348,11 @@ def gate_names() -> tuple[str, ...]:
 def publishing_names() -> tuple[str, ...]:
     """Names of the options that concern the card and the push, and change nothing of what is decided."""
     return tuple(name for name, item in option_fields().items() if item.metadata["group"] == PUBLISHING)
+
+
+def execution_names() -> tuple[str, ...]:
+    """Names of the options that say where engines run, and change nothing of what is decided."""
+    return tuple(name for name, item in option_fields().items() if item.metadata["group"] == EXECUTION)
 
 
 def suggestion(key: str, known: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from arhn_hf.config import RunConfig, publishing_names
+from arhn_hf.config import RunConfig, execution_names, publishing_names
 from arhn_hf.criteria import Criteria
 from arhn_hf.engines.closing import closing
 from arhn_hf.inputs import Inputs, local_path, open_inputs
@@ -264,7 +264,7 @@ def criteria_lineage(inputs: Inputs, treatments: Treatments) -> dict[str, Any]:
 
 def _announce(folder: OutputFolder, config: RunConfig, inputs: Inputs, monitor: Monitor) -> None:
     """Say what an existing folder held, then remember this run (the source's local path stays in the private memory)."""
-    aside = ("output", "fresh", "strict", "stall_timeout", *publishing_names())
+    aside = ("output", "fresh", "strict", "stall_timeout", *publishing_names(), *execution_names())
     settings = {key: value for key, value in vars(config).items() if key not in aside}
     if config.corpus and Path(config.corpus).exists():
         settings["corpus"] = str(Path(config.corpus).resolve())

@@ -31,7 +31,7 @@ HEAVY = {
     "openai": {"engines/server.py"},
     "jinja2": {"engines/chat.py"},
     "torch": {"engines/checkpoints.py"},
-    "ray": set(),
+    "ray": {"engines/ray.py"},
     "sentence_transformers": {"engines/checkpoints.py"},
     "transformers": {"engines/checkpoints.py"},
 }

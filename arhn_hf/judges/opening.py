@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import yaml
@@ -14,6 +16,7 @@ from arhn_hf.judges.asking import Asker
 from arhn_hf.judges.base import Judge
 from arhn_hf.judges.cascade import Band, CascadeJudge
 from arhn_hf.judges.cross_encoder import CrossEncoderJudge, RoutedAsker
+from arhn_hf.judges.fleets import is_fleet, open_fleet, threads_each
 from arhn_hf.judges.llm import ANSWER_TOKENS, LLMJudge
 from arhn_hf.judges.reader import ReaderJudge
 from arhn_hf.judges.replay import ReplayJudge
@@ -92,29 +95,38 @@ def _other_reader(monitor: Monitor, config: RunConfig) -> type[ReaderJudge]:
 
 
 def _open_engine(config: RunConfig, monitor: Monitor) -> Engine:
-    """Heavy libraries are imported by the engine that needs them."""
+    """One engine here, or several elsewhere that act as one."""
+    build = _engine(config, monitor)
+    return open_fleet(config, build, monitor) if is_fleet(config) else build()
+
+
+def _engine(config: RunConfig, monitor: Monitor) -> Callable[[], Engine]:
+    """What makes the engine, here or in another process. Heavy libraries are imported by the engine that needs them."""
     if config.judge == "reader" and (config.model or config.similarity_model):
         from arhn_hf.engines.torch_reader import TorchReaderEngine
 
-        return TorchReaderEngine(config.model, revision=config.model_revision, similarity_model=config.similarity_model)
+        return partial(
+            TorchReaderEngine, config.model, revision=config.model_revision, similarity_model=config.similarity_model,
+            threads=threads_each(config),
+        )  # fmt: skip
     if config.judge == "reader":
         from arhn_hf.engines.reader import ReaderEngine
 
-        return ReaderEngine()
+        return partial(ReaderEngine, threads=threads_each(config))
     model = config.model or ""
     if config.judge == "vllm":
         from arhn_hf.engines.vllm import VLLMEngine
 
-        return VLLMEngine(
-            model,
-            revision=config.model_revision,
-            engine_args=engine_arguments(config.engine_arg),
-            thinking=config.thinking,
+        arguments = engine_arguments(config.engine_arg)
+        if config.tensor_parallel > 1:
+            arguments["tensor_parallel_size"] = config.tensor_parallel
+        return partial(
+            VLLMEngine, model, revision=config.model_revision, engine_args=arguments, thinking=config.thinking
         )
     from arhn_hf.engines.server import ServerEngine
 
-    return ServerEngine(
-        config.base_url or "", model, revision=config.model_revision, timeout=config.request_timeout,
+    return partial(
+        ServerEngine, config.base_url or "", model, revision=config.model_revision, timeout=config.request_timeout,
         patience=config.patience, concurrency=config.concurrency, thinking=config.thinking, notice=monitor.notice,
     )  # fmt: skip
 
