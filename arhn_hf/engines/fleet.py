@@ -94,6 +94,11 @@ class Fleet(Engine):
         # Past the line: it costs a worker next to nothing, and the whole run waits for it.
         return self._put(asked, now=True).result().text == YES
 
+    def is_away(self) -> bool:
+        """See `Engine.is_away`: all workers are being started again, which ends by itself, one way or the other."""
+        with self._lock:
+            return not any(seat.ready for seat in self._seats)
+
     def close(self) -> None:
         """See `Engine.close`."""
         self._closed.set()
