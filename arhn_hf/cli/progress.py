@@ -71,7 +71,12 @@ class Progress:
         if monitor.stage != self._stage:
             self._stage = monitor.stage
             self._bar.reset(self._task, total=monitor.total, description=monitor.stage)
-        self._bar.update(self._task, completed=monitor.done, total=monitor.total, facts=", ".join([*facts(monitor), *time_left(monitor)]))
+        self._bar.update(
+            self._task,
+            completed=monitor.done,
+            total=monitor.total,
+            facts=", ".join([*facts(monitor), *time_left(monitor)]),
+        )
 
 
 def facts(monitor: Monitor) -> list[str]:

@@ -241,9 +241,7 @@ class Asker:
             except (KeyError, RuntimeError):  # it came back this very moment
                 continue
             age, asked = time.monotonic() - since, wanted.asked
-            return Oldest(
-                wanted.request, age, asked.row, wanted.place + 1, len(asked.responses), key in self._to_store
-            )
+            return Oldest(wanted.request, age, asked.row, wanted.place + 1, len(asked.responses), key in self._to_store)
 
     def _end(self, error: Exception) -> None:
         """In the event loop: nothing is sent any more, and whoever waits or asks hears why."""
