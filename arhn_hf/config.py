@@ -17,15 +17,18 @@ import yaml
 
 from arhn_hf.records import VARIANTS, UsageError
 from arhn_hf.rules import Rules, option, option_name, validate
+from arhn_hf.shards import Shard, parse_shard
 
 SOURCE, OUTPUT, JUDGE, CRITERIA, RANKING, GATES = "Source", "Output", "Judge", "Criteria", "Ranking", "Gates"
-PUBLISHING = "Publishing"
+PUBLISHING, EXECUTION = "Publishing", "Several engines"
 TARGET_NAMES = ("tevatron", "flagembedding", "triplet", "n-tuple", "labeled-pair")
 _LLMS = ("vllm", "server")
 _ONLY_FOR = {
     "engine_arg": ("vllm",), "base_url": ("server",), "request_timeout": ("server",), "patience": ("server",),
     "concurrency": ("server",), "thinking": _LLMS, "max_tokens": _LLMS, "prompts": _LLMS, "similarity_model": ("reader",),
-    "responses": ("replay",), "relabel_threshold": ("reader",),
+    "responses": ("replay",), "relabel_threshold": ("reader",), "cascade": (*_LLMS, "replay"),
+    "gpus": ("vllm",), "tensor_parallel": ("vllm",), "executor": ("reader", "vllm"),
+    "workers": ("reader", "vllm"), "ray_address": ("reader", "vllm"),
 }  # fmt: skip
 """Options that mean something to these judges alone: elsewhere they could only be ignored."""
 RELABEL_THRESHOLD = 0.7  # our choice: more likely than not by a margin; training/reader says what it does
@@ -51,6 +54,10 @@ class RunConfig(Rules):
     sample: int | None = option(
         None, "Refine only this many queries, chosen by the seed.", group=SOURCE, kind=int, minimum=1
     )
+    shard: str | None = option(
+        None, "Refine only part I of N, from 1/N to N/N, into a folder of its own; `arhn-hf merge` joins them.",
+        group=SOURCE, metavar="I/N",
+    )  # fmt: skip
     output: str = option("refined", "Folder to write: it is a Hub dataset repository.", group=OUTPUT, metavar="DIR")
     variants: str = option("combined,relabel,filter", "Variants to write, a comma list.", group=OUTPUT, metavar="LIST")
     to: str | None = option(None, "Write another schema than the source's.", group=OUTPUT, choices=TARGET_NAMES)
@@ -85,7 +92,7 @@ class RunConfig(Rules):
         group=JUDGE, metavar="FILE",
     )  # fmt: skip
     engine_arg: tuple[str, ...] = option(
-        (), "Passed on to vLLM, such as tensor_parallel_size=2 or max_model_len=8192.",
+        (), "Passed on to vLLM, such as max_model_len=8192 or quantization=fp8.",
         group=JUDGE, multiple=True, metavar="KEY=VALUE",
     )  # fmt: skip
     base_url: str | None = option(None, "OpenAI-compatible endpoint of --judge server.", group=JUDGE, metavar="URL")
@@ -111,12 +118,48 @@ class RunConfig(Rules):
         RELABEL_THRESHOLD, "Score from which the reader may rank a negative above a labelled positive.",
         group=JUDGE, kind=float, minimum=0, maximum=1,
     )  # fmt: skip
+    cascade: str | None = option(
+        None, "Let the embedded reader read the negatives first: only those it is unsure of go to the judge.",
+        group=JUDGE, choices=("reader",),
+    )  # fmt: skip
+    cascade_low: float = option(
+        0.1, "Score of the reader below which a negative holds no answer; 0 trusts it nowhere.",
+        group=JUDGE, kind=float, minimum=0, maximum=1,
+    )  # fmt: skip
+    cascade_high: float = option(
+        1.0, "Score of the reader from which a negative answers; 1 trusts it nowhere.",
+        group=JUDGE, kind=float, minimum=0, maximum=1,
+    )  # fmt: skip
     max_chunks: int = option(
         32, "Overlapping chunks of a long passage that are read, at most.", group=JUDGE, kind=int, minimum=1
     )
     max_in_flight: int = option(
         2048, "Requests sent and not yet stored, at most: what a crash can cost.", group=JUDGE, kind=int, minimum=1
     )
+    stall_timeout: float | None = option(
+        None, "Seconds without any finished request after which a judge counts as hung and the run ends; 0 waits for ever. "
+        "[default: 1800, twice --request-timeout if that is longer]", group=JUDGE, kind=float, minimum=0,
+    )  # fmt: skip
+    executor: str = option(
+        "local", "Where engines run: on this machine, or on the machines of a Ray cluster.", group=EXECUTION,
+        choices=("local", "ray"),
+    )  # fmt: skip
+    gpus: str | None = option(
+        None, "GPUs of this machine to use, a process each: a number, or auto for all of them. [default: one engine]",
+        group=EXECUTION, metavar="N|auto",
+    )  # fmt: skip
+    tensor_parallel: int = option(
+        1, "GPUs that one engine is split over: for a model that is too large for one.",
+        group=EXECUTION, kind=int, minimum=1,
+    )  # fmt: skip
+    workers: int | None = option(
+        None, "Engines: on Ray [default: all that the cluster has GPUs for, or CPUs], or of a machine without GPUs.",
+        group=EXECUTION, kind=int, minimum=1,
+    )  # fmt: skip
+    ray_address: str | None = option(
+        None, "Head of the Ray cluster. [default: the one this machine belongs to, else a new one]",
+        group=EXECUTION, metavar="HOST:PORT",
+    )  # fmt: skip
     criterion: tuple[str, ...] = option(
         (), "What makes a passage of SUBSET relevant: question (answers it), claim (supports or refutes it) or skip. "
         "An empty SUBSET means rows without one.",
@@ -200,6 +243,12 @@ class RunConfig(Rules):
             object.__setattr__(self, name, tuple(value))
         validate(self)
         self.variant_names  # noqa: B018 - raises when the list is wrong
+        if self.part is not None and self.push is not None:
+            raise UsageError(
+                "goes with the whole, not with --shard",
+                where="--push",
+                hint="Merge the parts, then `arhn-hf push` the result",
+            )
         for item in self.criterion:
             value = item.rpartition("=")[2]
             if "=" not in item or value not in ("question", "claim", "skip"):
@@ -211,6 +260,11 @@ class RunConfig(Rules):
         for name, judges in _ONLY_FOR.items():
             if self.judge not in judges and getattr(self, name) != option_fields()[name].default:
                 raise UsageError(f"goes with --judge {' or '.join(judges)} only", where=option_name(name))
+        for name in ("cascade_low", "cascade_high"):
+            if self.cascade is None and getattr(self, name) != option_fields()[name].default:
+                raise UsageError("goes with --cascade reader", where=option_name(name))
+        if self.cascade_low > self.cascade_high:
+            raise UsageError("must not be above --cascade-high", where="--cascade-low")
         if self.judge == "server" and not self.base_url:
             raise UsageError(
                 "--judge server needs the endpoint", where="--base-url", hint="Such as http://localhost:8000/v1"
@@ -222,6 +276,7 @@ class RunConfig(Rules):
         for item in self.engine_arg:
             if "=" not in item:
                 raise UsageError(f"{item!r} is not KEY=VALUE", where="--engine-arg")
+        self._refuse_mixed_engines()
         for name in publishing_names():
             if name not in ("push", "license", "card_template") and getattr(self, name) and self.push is None:
                 raise UsageError("goes with --push", where=option_name(name))
@@ -233,6 +288,25 @@ class RunConfig(Rules):
                 "leaves no room for candidates: it must be smaller than --window-size", where="--window-positives"
             )
 
+    def _refuse_mixed_engines(self) -> None:
+        """Options for several engines that say two things at once, or nothing."""
+        if self.gpus is not None and self.gpus != "auto" and not (self.gpus.isdigit() and int(self.gpus) > 0):
+            raise UsageError(f"{self.gpus!r} is neither a number nor auto", where="--gpus")
+        if self.ray_address is not None and self.executor != "ray":
+            raise UsageError("goes with --executor ray", where="--ray-address")
+        if self.gpus is not None and self.executor == "ray":
+            raise UsageError("goes with --executor local", where="--gpus", hint="On Ray it is --workers")
+        if self.gpus is not None and self.workers is not None:
+            raise UsageError("does not go with --gpus: there is one for each of them", where="--workers")
+        ours = {"tensor_parallel_size": self.tensor_parallel > 1, "data_parallel_size": self.gpus or self.workers}
+        for item in self.engine_arg:
+            name = item.split("=", 1)[0].strip().lstrip("-").replace("-", "_")
+            if ours.get(name) or (name == "tensor_parallel_size" and (self.gpus or self.executor == "ray")):
+                raise UsageError(
+                    f"{name} does not go with several engines", where="--engine-arg",
+                    hint="--tensor-parallel N splits a model, --gpus or --workers repeat it",
+                )  # fmt: skip
+
     @property
     def variant_names(self) -> tuple[str, ...]:
         """The variants to write, in the fixed order combined, relabel, filter."""
@@ -241,6 +315,11 @@ class RunConfig(Rules):
         if unknown or not chosen:
             raise UsageError(f"{self.variants!r}: choose from {', '.join(VARIANTS)}", where="--variants")
         return tuple(name for name in VARIANTS if name in chosen)
+
+    @property
+    def part(self) -> Shard | None:
+        """The part that `--shard` names, or `None` for the whole."""
+        return None if self.shard is None else parse_shard(self.shard)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> RunConfig:
@@ -274,6 +353,11 @@ def gate_names() -> tuple[str, ...]:
 def publishing_names() -> tuple[str, ...]:
     """Names of the options that concern the card and the push, and change nothing of what is decided."""
     return tuple(name for name, item in option_fields().items() if item.metadata["group"] == PUBLISHING)
+
+
+def execution_names() -> tuple[str, ...]:
+    """Names of the options that say where engines run, and change nothing of what is decided."""
+    return tuple(name for name, item in option_fields().items() if item.metadata["group"] == EXECUTION)
 
 
 def suggestion(key: str, known: Mapping[str, Any]) -> str:

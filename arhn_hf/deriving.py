@@ -8,7 +8,7 @@ from typing import Any
 
 from arhn_hf.monitor import Monitor, run_in_thread
 from arhn_hf.pipeline import Judgement, RefineResult, refuse_wrong_words, write_out
-from arhn_hf.publishing.folder import OutputFolder
+from arhn_hf.publishing.folder import OutputFolder, refuse_other_part, refuse_part
 from arhn_hf.records import UsageError
 from arhn_hf.stages.maps import Maps, beside, quiet_datasets
 from arhn_hf.stored import open_run, refuse_other_criteria, refuse_unjudged
@@ -26,10 +26,14 @@ def derive(
     folder, target = Path(directory), Path(output)
     if target.resolve() == folder.resolve():
         raise UsageError("must be another folder than the one derived from", where="--output")
+    refuse_part(folder, "derive from the result")
+    refuse_other_part(target, None)
 
     def work() -> RefineResult:
         started = time.monotonic()
         with quiet_datasets(), OutputFolder(target) as opened:
+            for line in opened.notices:
+                monitor.notice(line)
             stored = open_run(folder, opened.work / "evidence-cache")
             config = stored.config(**{**options, "output": str(target)})
             criteria = stored.criteria(config.criterion, config.filter_only)

@@ -20,13 +20,14 @@ from arhn_hf.monitor import Monitor
 from arhn_hf.records import UsageError
 from arhn_hf.sources import Source, load_source, load_table
 from arhn_hf.stages.index import Index, build_index
+from arhn_hf.stages.ondisk import Ints
 
 N_TUPLE_NEGATIVES = 7  # when converting; sentence-transformers' and RLHN's usual number
 
 
 @dataclass
 class Inputs:
-    """What a run reads. `chosen` are the numbers of the judged rows taken (all, or the sample); `count` is the number of negatives
+    """What a run reads. `chosen` are the numbers of the judged rows taken (all, the sample, or a part of either); `count` is the number of negatives
     every written row must have (n-tuples) or `None`; `short_rows` what happens to short ones."""
 
     config: RunConfig
@@ -37,7 +38,7 @@ class Inputs:
     short_rows: str
     criteria: Criteria
     index: Index
-    chosen: Sequence[int] = field(default_factory=list)
+    chosen: Sequence[int] | Ints = field(default_factory=list)
 
     @property
     def dataset(self) -> Dataset:
@@ -92,7 +93,8 @@ def open_inputs(config: RunConfig, monitor: Monitor, criteria: Criteria | None =
         monitor.check()
 
     index = build_index(source.dataset, form, advance)
-    chosen = index.sample(config.sample, config.seed)
+    taken = index.sample(config.sample, config.seed)
+    chosen = taken if config.part is None else index.part(taken, config.part)
     found = criteria or Criteria(config.criterion, config.filter_only)
     return Inputs(config, source, form, target, count, short_rows, found, index, chosen)
 

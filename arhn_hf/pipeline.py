@@ -13,16 +13,18 @@ from typing import Any
 
 from datasets import Dataset
 
-from arhn_hf.config import RunConfig, publishing_names
+from arhn_hf.config import RunConfig, execution_names, publishing_names
 from arhn_hf.criteria import Criteria
+from arhn_hf.engines.closing import closing
 from arhn_hf.inputs import Inputs, local_path, open_inputs
 from arhn_hf.judges.asking import Asker
 from arhn_hf.judges.base import Judge
 from arhn_hf.judges.opening import open_judge
+from arhn_hf.judges.stalling import watched
 from arhn_hf.monitor import Monitor, run_in_thread
 from arhn_hf.publishing.card import card_template, refuse_broken_card
 from arhn_hf.publishing.evidence import EVIDENCE, in_order, make_evidence
-from arhn_hf.publishing.folder import OutputFolder, refuse_foreign
+from arhn_hf.publishing.folder import OutputFolder, refuse_foreign, refuse_other_part
 from arhn_hf.publishing.hub import PushResult
 from arhn_hf.publishing.licenses import refuse_unknown
 from arhn_hf.publishing.lineage import lineage, rules_in_force
@@ -94,6 +96,7 @@ def run_refine(
             started = time.monotonic()
             output = Path(config.output)
             refuse_foreign(output)  # what can be refused is refused before a folder is made
+            refuse_other_part(output, config.part)
             refuse_broken_card(output)
             refuse_wrong_words(config)
             inputs = open_inputs(config, monitor)
@@ -115,19 +118,16 @@ def _refine(
     inputs: Inputs, monitor: Monitor, factory: JudgeFactory, folder: OutputFolder, started: float
 ) -> RefineResult:
     config = inputs.config
-    monitor.log = folder.memory / "run.jsonl"
+    monitor.open_log(folder.memory / "run.jsonl")
     _announce(folder, config, inputs, monitor)
     store = Store(Path(config.store) if config.store else folder.memory / "store.sqlite")
     try:
-        for line in store.notices:
+        for line in [*folder.notices, *store.notices]:
             monitor.notice(line)
         judge, asker = factory(config, store, monitor)
         monitor.counts = asker.counts
-        monitor.on_interrupt.append(asker.interrupt)
-        try:
+        with watched(asker, monitor, config), closing(*(one.engine for one in asker.everyone)):
             judged = ask_judge(inputs, judge, monitor, Maps(folder.work, inputs.index.fingerprint[:16]))
-        finally:
-            asker.engine.close()
     finally:
         store.close()
     return write_out(inputs, judged, monitor, folder, started)
@@ -137,7 +137,7 @@ def ask_judge(inputs: Inputs, judge: Judge, monitor: Monitor, maps: Maps) -> Jud
     """Prepare the rows, then stage 1 and stage 2."""
     config = inputs.config
     rows = prepared_rows(inputs, monitor, maps, english_only=judge.english_only)
-    monitor.begin("reading passages", len(rows))
+    monitor.begin("reading passages", len(rows), then=None if config.variant_names == ("filter",) else "ranking")
     answers = maps.map("answers", rows, make_answers(judge, monitor.advance), ANSWERS, batch=ASKING_BATCH)
     treatments = Treatments(
         config,
@@ -145,13 +145,9 @@ def ask_judge(inputs: Inputs, judge: Judge, monitor: Monitor, maps: Maps) -> Jud
         config.variant_names != ("filter",),
         answerable_shares(beside(rows, answers)),
         subsets(rows),
+        whole=config.shard is None,
     )
-    for subset in treatments.untouched:
-        share = treatments.answerable[subset]
-        monitor.notice(
-            f"Subset {subset or '(none)'!r} is left untouched: only {share:.0%} of its positives hold an answer "
-            f"(--min-answerable {config.min_answerable})."
-        )
+    announce_untouched(treatments, monitor)
     monitor.begin("ranking", len(rows))
     rank = make_ranking(
         judge,
@@ -165,9 +161,17 @@ def ask_judge(inputs: Inputs, judge: Judge, monitor: Monitor, maps: Maps) -> Jud
         "candidates": config.rank_candidates, "input": config.rank_input, "window_size": config.window_size,
         "window_positives": config.window_positives,
     }  # fmt: skip
-    return Judgement(
-        rows, answers, rankings, treatments, judge.orders, judge.name, {judge.name: judge.describe()}, ranking
-    )
+    return Judgement(rows, answers, rankings, treatments, judge.orders, judge.name, judge.judges(), ranking)
+
+
+def announce_untouched(treatments: Treatments, monitor: Monitor) -> None:
+    """Say out loud which subsets are left as they are, and why."""
+    for subset in treatments.untouched:
+        share = treatments.answerable[subset]
+        monitor.notice(
+            f"Subset {subset or '(none)'!r} is left untouched: only {share:.0%} of its positives hold an answer "
+            f"(--min-answerable {treatments.rules.min_answerable})."
+        )
 
 
 def prepared_rows(inputs: Inputs, monitor: Monitor, maps: Maps, *, english_only: bool) -> Dataset:
@@ -181,7 +185,7 @@ def prepared_rows(inputs: Inputs, monitor: Monitor, maps: Maps, *, english_only:
     rows = maps.map("rows", index, transform, ROWS)
     if inputs.config.strict:
         refuse_invalid(rows)
-    for name in inputs.criteria.unknown(subsets(rows)):
+    for name in inputs.criteria.unknown(subsets(rows)) if inputs.config.shard is None else ():
         monitor.notice(f"No row taken belongs to subset {name!r}: the option that names it changes nothing.")
     return rows
 
@@ -220,13 +224,14 @@ def write_out(
         source=inputs.source_lineage(), sample=inputs.sample_lineage(), form=inputs.format_lineage(),
         rules=rules_in_force(rules, orders=judged.orders, short_rows=inputs.short_rows),
         criteria=criteria_lineage(inputs, judged.treatments), ranking=judged.ranking, judges=judged.judges,
-        variants=config.variant_names,
+        variants=config.variant_names, shard=config.part,
     )  # fmt: skip
+    monitor.run_id = document["run_id"]
     report = finish(
         inputs=inputs, shape=shape, evidence=evidence, written=written, document=document, treatments=judged.treatments,
         folder=folder, monitor=monitor, seconds=time.monotonic() - started, command=command,
     )  # fmt: skip
-    return RefineResult(folder.path, document["run_id"], report, 0 if all(g["ok"] for g in report["gates"]) else 3)
+    return RefineResult(folder.path, document["run_id"], report, report["exit_code"])
 
 
 def decided(inputs: Inputs, judged: Judgement, rules: Rules, monitor: Monitor, maps: Maps) -> Shape:
@@ -259,7 +264,7 @@ def criteria_lineage(inputs: Inputs, treatments: Treatments) -> dict[str, Any]:
 
 def _announce(folder: OutputFolder, config: RunConfig, inputs: Inputs, monitor: Monitor) -> None:
     """Say what an existing folder held, then remember this run (the source's local path stays in the private memory)."""
-    aside = ("output", "fresh", "strict", *publishing_names())
+    aside = ("output", "fresh", "strict", "stall_timeout", *publishing_names(), *execution_names())
     settings = {key: value for key, value in vars(config).items() if key not in aside}
     if config.corpus and Path(config.corpus).exists():
         settings["corpus"] = str(Path(config.corpus).resolve())

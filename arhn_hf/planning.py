@@ -16,7 +16,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from arhn_hf import probing
+from arhn_hf import foreseeing, probing
 from arhn_hf.config import RunConfig
 from arhn_hf.inputs import open_inputs
 from arhn_hf.judges.opening import open_judge
@@ -66,6 +66,7 @@ def _plan(
         refuse_invalid(rows)
     counts = _count(rows, monitor)
     cost = _cost(rows, config, monitor)
+    cascade = foreseeing.share_left(rows, config, monitor) if config.cascade else None
     monitor.begin("probing the judge")
     probed = probing.probe(rows, config, probe, monitor, factory) if probe else None
     return {
@@ -82,7 +83,7 @@ def _plan(
             }
             for subset, n in sorted(counts["subsets"].items())
         },
-        "judge": config.judge, **cost, "probe": probed,
+        "judge": config.judge, **cost, "cascade": cascade, "probe": probed,
     }  # fmt: skip
 
 

@@ -18,8 +18,10 @@ from typing import Any
 from datasets import Dataset
 
 from arhn_hf.config import RunConfig
+from arhn_hf.engines.closing import closing
 from arhn_hf.judges.base import Judge
 from arhn_hf.judges.opening import open_judge
+from arhn_hf.judges.stalling import watched
 from arhn_hf.methods.arhn import Treatment, needs_ranking
 from arhn_hf.monitor import Monitor
 from arhn_hf.pipeline import JudgeFactory
@@ -53,11 +55,10 @@ def probe(
     with tempfile.TemporaryDirectory(prefix="arhn-probe-") as scratch:
         store = Store(Path(scratch) / "store.sqlite")
         judge, asker = factory(config, store, monitor)
-        monitor.on_interrupt.append(asker.interrupt)
         try:
-            speeds = asyncio.run(_timed(judge, chosen, config))
+            with watched(asker, monitor, config), closing(*(one.engine for one in asker.everyone)):
+                speeds = asyncio.run(_timed(judge, chosen, config))
         finally:
-            asker.engine.close()
             store.close()
     return _estimate(speeds, len(chosen), asker.counts.sent, len(rows))
 

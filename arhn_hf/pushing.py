@@ -17,7 +17,7 @@ from arhn_hf.inputs import Inputs
 from arhn_hf.judges.opening import open_judge
 from arhn_hf.monitor import Monitor, run_in_thread
 from arhn_hf.pipeline import JudgeFactory, RefineResult, run_refine
-from arhn_hf.publishing.folder import folder_state, read_lineage
+from arhn_hf.publishing.folder import folder_state, read_lineage, refuse_part
 from arhn_hf.publishing.hub import Publisher, PushResult
 from arhn_hf.publishing.hub_card import refuse_license_early
 from arhn_hf.publishing.hub_target import PushOptions
@@ -69,6 +69,7 @@ def push(
     folder = Path(directory)
     publisher = Publisher(options, api=api, say=monitor.begin)
     lineage = read_lineage(folder)
+    refuse_part(folder, "push the result")
     if folder_state(folder).get("status") == "running":
         raise UsageError(
             "holds an unfinished run", where=str(directory), hint="Run the same `arhn-hf refine` command again first"
@@ -77,7 +78,13 @@ def push(
     report = check(folder, monitor=monitor, source=source, corpus=corpus)
     if report["exit_code"]:
         raise GateError(_first_failure(report), where=str(directory), hint="See `arhn-hf check`; nothing was published")
-    return run_in_thread(lambda: publisher.push(folder, target, lineage), monitor)
+    try:
+        return run_in_thread(lambda: publisher.push(folder, target, lineage), monitor)
+    except KeyboardInterrupt as error:
+        left = publisher.interrupted(target)
+        if left is not None:
+            error.add_note(left)  # the command line says it
+        raise
 
 
 def refine_and_push(
@@ -130,5 +137,5 @@ def _first_failure(report: dict[str, Any]) -> str:
         if promise["ok"] is False:
             example = f": {promise['examples'][0]}" if promise["examples"] else ""
             return f"a promise does not hold ({promise['name'].replace('_', ' ')}{example})"
-    gate = next(gate for gate in report["gates"] if not gate["ok"])
+    gate = next(gate for gate in report["gates"] if gate["ok"] is False)
     return f"a gate failed ({gate['name']} is {gate['value']:.4g}, limit {gate['limit']:.4g})"

@@ -146,7 +146,10 @@ class Placement:
 
 @dataclass(slots=True)
 class Answer:
-    """What a judge found in one passage. `start`/`end` are code points in the original `field`, end exclusive."""
+    """What a judge found in one passage. `start`/`end` are code points in the original `field`, end exclusive.
+
+    `judge` names who decided, where several judge together; `None` means the run's only judge.
+    """
 
     status: str = "not_judged"
     snippet: str | None = None
@@ -155,6 +158,7 @@ class Answer:
     end: int | None = None
     score: float | None = None
     truncated: bool = False
+    judge: str | None = None
 
 
 @dataclass(slots=True)

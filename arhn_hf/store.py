@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from arhn_hf.engines.base import Response
+from arhn_hf.filesystems import network_type
 from arhn_hf.records import ArhnError
 
 _SCHEMA = (
@@ -31,6 +32,7 @@ _VALUES = "(?, ?, ?, ?, ?)"
 _GROUP = 4096  # responses a commit, at most
 _STATEMENT = 256  # responses a statement, at most: SQLite runs each without Python's lock
 _WAL_PAGES = 8192  # pages in the WAL before they are copied into the file: each is copied once, not after every commit
+_ELSEWHERE = "--store PATH keeps it elsewhere (a local disk, not a network file system)"
 _SHARED_MEMORY = 65_536  # bytes: SQLite makes its file 32 KiB at a time
 
 
@@ -70,6 +72,11 @@ class Store:
             self._reader.commit()
         except (sqlite3.Error, OSError) as error:
             raise _store_error(path, error) from error
+        if (kind := network_type(path.parent)) is not None:
+            self.notices.append(
+                f"The store is on a network file system ({kind}): use it from one machine at a time. --store PATH on a local "
+                "disk is safer and faster."
+            )
         self._writer = threading.Thread(target=self._write, name="arhn-store", daemon=True)
         self._writer.start()
 
@@ -134,6 +141,8 @@ class Store:
                     connection = connection or _open(self.path)
                     with connection:
                         _insert(connection, [(key, r) for key, r, _, _ in items])
+                except StoreError as error:
+                    self._failure = error
                 except (sqlite3.Error, OSError, UnicodeEncodeError) as error:
                     self._failure = _store_error(self.path, error)
             tokens: dict[Callable[[list[Any]], None], list[Any]] = {}
@@ -173,7 +182,13 @@ class Store:
 
 def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False, timeout=30)
-    connection.execute("PRAGMA journal_mode=WAL")
+    mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+    if mode != "wal":
+        connection.close()
+        raise StoreError(
+            f"its file system cannot share the memory of a write-ahead log (SQLite stays with {mode!r})", where=str(path),
+            hint=f"A network file system, it seems. {_ELSEWHERE}",
+        )  # fmt: skip
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint={_WAL_PAGES}")
     connection.execute(_SCHEMA)
@@ -243,9 +258,14 @@ def _store_error(path: Path, error: Exception) -> StoreError:
     if "I/O error" in text:  # what SQLite says when there is no room left for its shared memory
         with contextlib.suppress(OSError):
             full = shutil.disk_usage(path.parent).free < _SHARED_MEMORY
+    if not full and getattr(error, "sqlite_errorname", "") == "SQLITE_IOERR_WRITE":
+        text += ": perhaps a quota or a limit on the size of files is reached"
+    kind = network_type(path.parent)
+    if kind is not None:
+        text += f", on {kind}"
     hint = (
         "Free some space and run the same command again: it goes on where it stopped"
         if full
-        else "Run the same command again; --store PATH keeps it elsewhere (a local disk, not a network file system)"
+        else f"Run the same command again; {_ELSEWHERE}"
     )
     return StoreError("the disk is full" if full else f"cannot be used ({text})", where=str(path), hint=hint)

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from datasets import Dataset, load_dataset
 
 from arhn_hf.config import RunConfig
@@ -23,6 +26,7 @@ from arhn_hf.publishing.evidence import EVIDENCE, EVIDENCE_VERSION, StoredEviden
 from arhn_hf.publishing.folder import read_lineage
 from arhn_hf.records import UsageError
 from arhn_hf.rules import Rules
+from arhn_hf.shards import Shard
 from arhn_hf.stages.answers import wanted_passages
 from arhn_hf.stages.maps import Maps, beside
 from arhn_hf.stages.prepare import make_prepare
@@ -45,13 +49,19 @@ class StoredRun:
 
     @property
     def judge_name(self) -> str:
-        """The judge whose answers these are."""
-        return str(next(iter(self.lineage["judges"])))
+        """The judge whose answers these are: of a cascade, the one that ranked and that nobody decided for."""
+        return next(str(name) for name, about in self.lineage["judges"].items() if "band" not in about)
 
     @property
     def english_only(self) -> bool:
         """Whether that judge reads nothing but English."""
-        return any(about["kind"] in ENGLISH_ONLY for about in self.lineage["judges"].values())
+        return self.lineage["judges"][self.judge_name]["kind"] in ENGLISH_ONLY
+
+    @property
+    def shard(self) -> Shard | None:
+        """Which part of a run this is, or `None` for a whole one."""
+        found = self.lineage.get("shard")
+        return None if found is None else Shard(found["index"], found["count"])
 
     def config(self, **overrides: Any) -> RunConfig:
         """The configuration that made the folder, under `overrides`."""
@@ -66,7 +76,7 @@ class StoredRun:
             "negatives": form["negatives"] if form["to"] else None, "variants": ",".join(self.lineage["variants"]),
             "sample": sample["n"] if sample else None, "output": str(self.folder),
             "source": state.get("source_path") or "", "corpus": settings.get("corpus"), "format": source["format"],
-            "revision": source["revision"],
+            "revision": source["revision"], "shard": self.shard and str(self.shard),
         }  # fmt: skip
         if not values["source"] and source["kind"] == "hub":
             values["source"] = source["id"]
@@ -95,7 +105,7 @@ class StoredRun:
 
     def lookup(self) -> StoredEvidence:
         """The evidence by source cell."""
-        return StoredEvidence(self.evidence)
+        return StoredEvidence(self.evidence, frozenset(self.lineage["judges"]))
 
     def open(self, config: RunConfig, criteria: Criteria, monitor: Monitor) -> Inputs:
         """The source again. Raises `UsageError` if it is not the same data."""
@@ -122,11 +132,12 @@ class StoredRun:
         rankings = maps.map("rankings", rows, stored.make_rankings(), RANKINGS)
         ranks = inputs.config.variant_names != ("filter",)
         shares = answerable_shares(beside(rows, answers))
-        return rows, answers, rankings, Treatments(inputs.config, inputs.criteria, ranks, shares, subsets(rows))
+        whole = inputs.config.shard is None
+        return rows, answers, rankings, Treatments(inputs.config, inputs.criteria, ranks, shares, subsets(rows), whole)
 
 
-def open_run(folder: Path, work: Path) -> StoredRun:
-    """Open a finished folder; `work` is a scratch folder. Raises `UsageError` if it is not one, or its evidence is gone."""
+def read_run(folder: Path) -> dict[str, Any]:
+    """The lineage of a finished folder. Raises `UsageError` if it is not one, or of a version that cannot be read."""
     lineage = read_lineage(folder)
     if lineage["evidence_version"] != EVIDENCE_VERSION:
         version = lineage["evidence_version"]
@@ -135,6 +146,12 @@ def open_run(folder: Path, work: Path) -> StoredRun:
         )
     if missing := [name for name in _SECTIONS if name not in lineage]:
         raise UsageError(f"lacks {', '.join(missing)}", where=str(folder / "arhn.json"), hint="Refine again")
+    return lineage
+
+
+def open_run(folder: Path, work: Path) -> StoredRun:
+    """Open a finished folder; `work` is a scratch folder. Raises `UsageError` if it is not one, or its evidence is gone."""
+    lineage = read_run(folder)
     files = evidence_files(folder)
     if not files:
         raise UsageError("has no evidence", where=str(folder), hint="Refine again")
@@ -148,6 +165,11 @@ def open_run(folder: Path, work: Path) -> StoredRun:
 
 def read_parquet(files: list[Path], work: Path) -> Dataset:
     """Parquet files as one dataset, through a cache of their own. Raises `UsageError` for a file that cannot be read."""
+    with contextlib.suppress(
+        pa.ArrowException
+    ):  # what cannot be read is said below; `load_dataset` reads no empty file
+        if not any(pq.ParquetFile(f).metadata.num_rows for f in files):
+            return Dataset(pq.read_table(files[0]))
     try:
         names = [glob.escape(str(f)) for f in files]
         loaded = load_dataset("parquet", data_files=names, split="train", cache_dir=str(work))

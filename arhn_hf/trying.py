@@ -16,9 +16,11 @@ from typing import Any
 from arhn_hf.config import RunConfig
 from arhn_hf.criteria import Criteria
 from arhn_hf.engines.base import Engine, Request, Response
+from arhn_hf.engines.closing import closing
 from arhn_hf.inputs import Inputs, open_inputs
 from arhn_hf.judges.base import Judge
 from arhn_hf.judges.opening import open_judge
+from arhn_hf.judges.stalling import watched
 from arhn_hf.methods.arhn import Treatment, decide, needs_ranking
 from arhn_hf.methods.duplicates import Prepared, prepare
 from arhn_hf.monitor import Monitor, run_in_thread
@@ -32,11 +34,10 @@ from arhn_hf.store import Store
 
 
 class Recorder(Engine):
-    """Passes requests on and keeps them with their responses, in the order they were sent."""
+    """Passes requests on and keeps them with their responses in `exchanges`, in the order they were sent."""
 
-    def __init__(self, inner: Engine) -> None:
-        self.inner, self.identity = inner, inner.identity
-        self.exchanges: list[tuple[Request, Future[Response]]] = []
+    def __init__(self, inner: Engine, exchanges: list[tuple[Request, Future[Response]]]) -> None:
+        self.inner, self.identity, self.exchanges = inner, inner.identity, exchanges
 
     def submit(self, request: Request) -> Future[Response]:
         """See `Engine.submit`."""
@@ -47,6 +48,14 @@ class Recorder(Engine):
     def fits(self, request: Request) -> bool:
         """See `Engine.fits`."""
         return self.inner.fits(request)
+
+    def hangs_at(self, request: Request) -> str:
+        """See `Engine.hangs_at`."""
+        return self.inner.hangs_at(request)
+
+    def is_away(self) -> bool:
+        """See `Engine.is_away`."""
+        return self.inner.is_away()
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -103,12 +112,13 @@ def _try(config: RunConfig, row: Row, monitor: Monitor, factory: JudgeFactory, s
     treatment = Treatment(may_relabel=None if config.relabel else "relabel_off")
     store = Store(scratch / "store.sqlite")
     judge, asker = factory(config, store, monitor)
-    asker.engine = recorder = Recorder(asker.engine)
-    monitor.on_interrupt.append(asker.interrupt)
+    exchanges: list[tuple[Request, Future[Response]]] = []
+    for each in asker.everyone:
+        each.engine = Recorder(each.engine, exchanges)
     try:
-        answers, rankings = asyncio.run(_ask(judge, row, criterion, prepared, treatment, config))
+        with watched(asker, monitor, config), closing(*(one.engine for one in asker.everyone)):
+            answers, rankings = asyncio.run(_ask(judge, row, criterion, prepared, treatment, config))
     finally:
-        asker.engine.close()
         store.close()
     decisions = decide(row, prepared, answers, rankings, treatment, config, judge.orders)
     return {
@@ -121,7 +131,7 @@ def _try(config: RunConfig, row: Row, monitor: Monitor, factory: JudgeFactory, s
                 "response": answered.result().text, "finish_reason": answered.result().finish_reason,
                 "usage": answered.result().usage,
             }
-            for request, answered in recorder.exchanges
+            for request, answered in exchanges
         ],
         "passages": [
             {

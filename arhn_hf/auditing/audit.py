@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from arhn_hf.auditing.band import fitted_band, reader_scores, refuse_other_judges
 from arhn_hf.auditing.baselines import Embed, baselines
 from arhn_hf.auditing.candidates import Audited, gather, ids_of
 from arhn_hf.auditing.figures import Table, difference, figures, flagged, plain, ranked, with_interval
@@ -25,7 +26,7 @@ from arhn_hf.report_head import head
 from arhn_hf.stages.maps import quiet_datasets
 from arhn_hf.stored import open_run
 
-TARGETS = ("recall", "precision", "max_clean")
+TARGETS = ("recall", "precision", "max_clean", "band")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ def audit(
     """Measure the judge of a finished folder; returns the object that `arhn-hf audit --json` prints.
 
     `samples` draws of the queries make each 95 % interval. `thresholds` such as `recall=0.5` fits a decision threshold on these
-    labels. `cross_encoder` is measured among the baselines (`opened`). Raises `UsageError` if the folder is not finished, its source
+    labels, `band=0.02` the band of a cascade. `cross_encoder` is measured among the baselines (`opened`). Raises `UsageError` if the folder is not finished, its source
     not at hand, or the labels cannot be used.
     """
     monitor = monitor or Monitor()
@@ -79,6 +80,8 @@ def audit(
     def work() -> dict[str, Any]:
         with quiet_datasets(), tempfile.TemporaryDirectory(prefix="arhn-audit-") as scratch:
             stored = open_run(Path(directory), Path(scratch))
+            if thresholds is not None and target_of(thresholds)[0] == "band":
+                refuse_other_judges(stored.lineage["judges"])
             config = stored.config(source=_resolved(source), corpus=corpus)
             inputs = stored.open(config, stored.criteria(), monitor)
             monitor.begin("joining labels")
@@ -92,9 +95,12 @@ def audit(
                     "kind": found.kind, "name": found.name, "labels": len(found.grades), "unjoined": found.unjoined, "set_aside": found.set_aside,
                     "examples": found.examples,
                 },
-                **figures(audited, samples=samples, seed=seed), "baselines": {}, "threshold": None,
+                **figures(audited, samples=samples, seed=seed), "baselines": {}, "threshold": None, "band": None,
             }  # fmt: skip
-            if thresholds is not None:
+            if thresholds is not None and (wanted := target_of(thresholds))[0] == "band":
+                scores = reader_scores(inputs, audited, monitor, Path(scratch))
+                report["band"] = fitted_band(audited, scores, wanted[1], samples=samples, seed=seed)
+            elif thresholds is not None:
                 report["threshold"] = fitted(audited, thresholds, report["scored_by"])
             if with_baselines:
                 monitor.begin("measuring baselines")
@@ -174,7 +180,7 @@ def fitted(audited: Audited, wanted: str, scored_by: str) -> dict[str, Any]:
 
 
 def target_of(wanted: str) -> tuple[str, float]:
-    """`recall=0.5` as a name and a share. Raises `UsageError` for anything else."""
+    """`recall=0.5` or `band=0.02` as a name and a share. Raises `UsageError` for anything else."""
     name, _, value = wanted.partition("=")
     name = name.strip().replace("-", "_")
     try:
@@ -183,7 +189,7 @@ def target_of(wanted: str) -> tuple[str, float]:
         number = -1.0
     if name not in TARGETS or not 0 <= number <= 1:
         raise UsageError(
-            f"{wanted!r} is not recall, precision or max_clean = a share",
+            f"{wanted!r} is not recall, precision, max_clean or band = a share",
             where="--thresholds",
             hint="Such as recall=0.5",
         )

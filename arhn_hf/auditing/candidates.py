@@ -18,12 +18,24 @@ from arhn_hf.records import Cell, Document, Label, UsageError
 from arhn_hf.stored import StoredRun
 from arhn_hf.text import text_sha256
 
-_FIELDS = ["row", "query_id", "subset", "docid", "label", "position", "text_sha256", "answer_score", "action", "reason"]
+_FIELDS = [
+    "row",
+    "query_id",
+    "subset",
+    "docid",
+    "label",
+    "position",
+    "text_sha256",
+    "answer_score",
+    "action",
+    "reason",
+    "judge",
+]
 
 
 class Candidate(NamedTuple):
     """`query` is an index into `Audited.queries`; `score` is the judge's, if it has one; `action` relabel, filter or keep;
-    `positive_grade` the best grade among the query's labelled positives, if they have any."""
+    `positive_grade` the best grade among the query's labelled positives, if they have any; `judge` names who decided."""
 
     query: int
     subset: str | None
@@ -33,6 +45,7 @@ class Candidate(NamedTuple):
     score: float | None
     action: str
     positive_grade: float | None
+    judge: str | None = None
 
 
 @dataclass
@@ -126,7 +139,17 @@ def _add(
         audited.left_out[item["action"] if item["action"] != "undecided" else f"undecided: {item['reason']}"] += 1
         return
     audited.candidates.append(
-        Candidate(query, item["subset"], cell, document, grade, item["answer_score"], item["action"], positive_grade)
+        Candidate(
+            query,
+            item["subset"],
+            cell,
+            document,
+            grade,
+            item["answer_score"],
+            item["action"],
+            positive_grade,
+            item["judge"],
+        )
     )
 
 

@@ -71,8 +71,8 @@ class Table:
 
 
 def has_scores(candidates: list[Candidate]) -> bool:
-    """Whether the judge gave every candidate a score."""
-    return all(one.score is not None for one in candidates)
+    """Whether one judge gave every candidate a score: scores of two, as in a cascade, are on two scales."""
+    return all(one.score is not None for one in candidates) and len({one.judge for one in candidates}) <= 1
 
 
 def scores_of(candidates: list[Candidate], scored: bool) -> Floats:

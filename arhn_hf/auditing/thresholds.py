@@ -19,6 +19,11 @@ def save_threshold(path: Path, report: dict[str, Any]) -> None:
         f"There: recall {found['recall']:.3f}, precision {_number(found['precision'])}, of the clean {_number(found['clean_touched'])}.",
     ]
     text = "".join(f"# {line}\n" for line in comment) + yaml.safe_dump({"answer_threshold": found["answer_threshold"]})
+    write_new(path, text)
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file that is not there yet. Raises `UsageError` if it is, or cannot be written."""
     refuse_existing(path)
     try:
         with path.open("x", encoding="utf-8") as file:

@@ -13,7 +13,7 @@ from arhn_hf.cli.output import Output, harmless
 from arhn_hf.config import gate_names, option_fields, publishing_names
 
 JUDGING = tuple(
-    name for name in option_fields() if name not in ("output", *publishing_names(), *gate_names())
+    name for name in option_fields() if name not in ("output", "shard", *publishing_names(), *gate_names())
 )  # what a run needs; a finished folder has been judged
 EXAMPLES = """
 arhn-hf audit examples/hard-negatives --gold examples/hard-negatives.gold.jsonl --sample 20
@@ -41,8 +41,12 @@ arhn-hf audit refined --verdicts anna.csv --verdicts ben.csv
 @click.option(
     "--draws", type=click.IntRange(100), default=1000, show_default=True, help="Draws of the queries for each interval."
 )
-@click.option("--thresholds", metavar="TARGET", help="Fit a decision threshold: recall=X, precision=X or max_clean=X.")
-@click.option("--save", metavar="FILE.yaml", help="Write the fitted threshold as a --config file.")
+@click.option(
+    "--thresholds",
+    metavar="TARGET",
+    help="Fit a decision threshold: recall=X, precision=X or max_clean=X; or the band of a cascade: band=LOSS.",
+)
+@click.option("--save", metavar="FILE.yaml", help="Write the fitted threshold or band as a --config file.")
 @click.option("--png", metavar="FILE", help="Draw the figures.")
 @click.option("--card", is_flag=True, help="Write the figures into the folder's card.")
 @click.option("--export", metavar="FILE.csv", help="Write a blind sheet for people to fill in, instead of measuring.")
@@ -72,6 +76,7 @@ def command(
     """
     from arhn_hf.auditing.agreement import agreement
     from arhn_hf.auditing.audit import LabelSource, audit, opened, target_of
+    from arhn_hf.auditing.band import save_band
     from arhn_hf.auditing.plot import plot, refuse_missing
     from arhn_hf.auditing.section import write_section
     from arhn_hf.auditing.sheets import export_sheet, refuse_target
@@ -128,7 +133,7 @@ def command(
         sink.result({**head("audit", "done", 0), "folder": str(folder), **report}, words)
         return 0
     if save:
-        save_threshold(Path(save), report)
+        (save_band if report["band"] else save_threshold)(Path(save), report)
     if png:
         plot(report, png)
     if card:

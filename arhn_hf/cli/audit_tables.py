@@ -155,4 +155,11 @@ def _tail(report: dict[str, Any]) -> Text:
             f"Threshold for {found['target']}: --answer-threshold {found['answer_threshold']:.4f} (recall {_cell(found['recall'])}, "
             f"of the clean {_cell(found['clean_touched'])}). It was fitted on these labels: elsewhere it will do worse."
         )
+    if report["band"]:
+        found, held = report["band"], report["band"]["held_out"]
+        lines.append(
+            f"Cascade for {found['target']}: --cascade reader --cascade-low {found['cascade_low']:.4f} --cascade-high "
+            f"{found['cascade_high']:.4f} leaves {found['share_left']:.0%} of these negatives to the LLM. Bands of other queries leave "
+            f"{held['share_left']:.0%} and lose {_cell(held['precision_lost'])} of precision and {_cell(held['recall_lost'])} of recall."
+        )
     return Text("\n".join(lines))

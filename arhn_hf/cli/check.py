@@ -52,9 +52,8 @@ def command(
     for promise in report["promises"]:
         found = harmless("; ".join(promise["examples"]))
         table.add_row(words[promise["ok"]], promise["name"].replace("_", " "), f"{promise['checked']:,}", found)
+    said = {True: "ok", False: "FAILED", None: "not judged: a part"}
     for gate in report["gates"]:
-        table.add_row(
-            "ok" if gate["ok"] else "FAILED", f"gate {gate['name']} {gate['limit']:g}", "", f"{gate['value']:.4g}"
-        )
+        table.add_row(said[gate["ok"]], f"gate {gate['name']} {gate['limit']:g}", "", f"{gate['value']:.4g}")
     output.result(report, [table])
     return int(report["exit_code"])

@@ -5,7 +5,9 @@ Every error ends here and leaves as one line: 1 the work failed, 2 usage, 3 a ga
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -16,11 +18,13 @@ import click
 
 from arhn_hf import __version__
 from arhn_hf.cli.output import Output
+from arhn_hf.monitor import ABANDONED
 from arhn_hf.records import ArhnError, UsageError, file_error
 
 COMMANDS = {
     "refine": "Refine a dataset: write its combined, relabel and filter variants with evidence.",
     "plan": "Say what a run would find and cost, before anything is spent.",
+    "merge": "Join the parts of a run that was refined with --shard.",
     "derive": "Apply other rules to stored evidence, without a judge.",
     "audit": "Measure a judge against labels, or against people's verdicts.",
     "push": "Publish a folder to the Hub, as one commit.",
@@ -90,8 +94,9 @@ def run(arguments: list[str] | None = None) -> NoReturn:
         code = error.exit_code
     except (KeyboardInterrupt, click.exceptions.Abort) as error:  # click turns the one into the other
         code = 143 if isinstance(error, Terminated) or isinstance(error.__cause__, Terminated) else 130
-        hint = "Run the same command again: it goes on where it stopped" if command == "refine" else None
-        stopped = ArhnError("interrupted", hint=hint)
+        notes = getattr(error, "__notes__", None) or getattr(error.__cause__, "__notes__", [])
+        hints = [*notes, *(["Run the same command again: it goes on where it stopped"] if command == "refine" else [])]
+        stopped = ArhnError("interrupted", hint=". ".join(hints) or None)
         stopped.exit_code = code
         output.failure(command, stopped)
     except BrokenPipeError:
@@ -102,7 +107,19 @@ def run(arguments: list[str] | None = None) -> NoReturn:
             traceback.print_exc()
         output.failure(command, _unexpected(error))
         code = 1
+    if ABANDONED:
+        _leave(code)
     sys.exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once although threads or children of a hung engine are left, for which Python would wait for ever."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    for child in multiprocessing.active_children():
+        child.kill()
+    os._exit(code)
 
 
 def _usage(error: click.ClickException, command: str) -> UsageError:

@@ -90,9 +90,21 @@ def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
             "stage 1",
             f"{_number(first['requests'])} different requests, {_number(first['tokens'])} tokens ({first['tokenizer']})",
         ),
+        *_cascade(report["cascade"]),
         ("stage 2", f"{_number(second['requests'])} requests ({second['note']})"),
         ("not wholly seen", f"{report['truncated']:,} passages"),
     ]
+
+
+def _cascade(found: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if found is None:
+        return []
+    if found["share"]["mean"] is None:
+        return [("cascade", "the reader would read no passage first")]
+    share = found["share"]
+    span = f" (95 %: {share['low']:.0%} to {share['high']:.0%})" if share["low"] is not None else ""
+    said = f"about {share['mean']:.0%} of the negatives would go to the judge{span}; {found['read']} of {found['rows']} rows read"
+    return [("cascade", said)]
 
 
 def _number(estimate: dict[str, Any]) -> str:

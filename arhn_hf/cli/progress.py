@@ -9,6 +9,7 @@ from typing import Any
 
 from arhn_hf.cli.output import Output, harmless
 from arhn_hf.monitor import Monitor
+from arhn_hf.pace import spoken
 
 _PLAIN_EVERY = 15.0  # seconds
 
@@ -27,12 +28,12 @@ class Progress:
     def __enter__(self) -> Progress:
         if self._output.mode == "human" and sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
             from rich.progress import Progress as Bars
 
             self._bar = Bars(
                 SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}"),
-                TimeRemainingColumn(), console=Console(stderr=True), transient=True,
+                console=Console(stderr=True), transient=True,
             )  # fmt: skip
             self._bar.start()
         return self
@@ -70,25 +71,33 @@ class Progress:
         if monitor.stage != self._stage:
             self._stage = monitor.stage
             self._bar.reset(self._task, total=monitor.total, description=monitor.stage)
-        self._bar.update(self._task, completed=monitor.done, total=monitor.total, facts=", ".join(facts(monitor)))
+        self._bar.update(
+            self._task,
+            completed=monitor.done,
+            total=monitor.total,
+            facts=", ".join([*facts(monitor), *time_left(monitor)]),
+        )
 
 
 def facts(monitor: Monitor) -> list[str]:
-    """Requests answered and their rate, relabeled and filtered so far."""
+    """Requests answered, their recent rate, those without an answer, relabeled and filtered so far."""
     parts = []
-    elapsed = time.monotonic() - monitor.stage_started
     if monitor.counts is not None and monitor.counts.answered:
         parts.append(f"{monitor.counts.answered:,} requests")
-        if elapsed > 1 and monitor.answered_in_stage > 0:
-            parts.append(f"{monitor.answered_in_stage / elapsed:,.0f}/s")
+        rate = monitor.rates[1]
+        if rate > 0:
+            parts.append(f"{rate:,.0f}/s" if rate >= 1 else f"{rate * 60:,.1f}/min")
+        failed = sum(monitor.counts.failed.copy().values())
+        if failed:
+            parts.append(f"{failed:,} failed")
     if monitor.relabeled or monitor.filtered:
         parts.append(f"{monitor.relabeled:,} relabeled, {monitor.filtered:,} filtered")
     return parts
 
 
 def time_left(monitor: Monitor) -> list[str]:
-    """The time this stage will still take, once it can be told."""
-    elapsed = time.monotonic() - monitor.stage_started
-    if not monitor.total or not monitor.done or elapsed < 5:
+    """The time this stage will still take, once it can be told; of a run, its last stage that asks a judge."""
+    if not monitor.seconds_left:
         return []
-    return [f"{elapsed / monitor.done * (monitor.total - monitor.done):,.0f} s left"]
+    after = f", then {monitor.then}" if monitor.then else ""
+    return [f"{spoken(monitor.seconds_left)} left{after}"]

@@ -68,7 +68,19 @@ def _histogram(report: dict[str, Any]) -> Table:
 def _sentences(report: dict[str, Any]) -> Text:
     rates, failures, rows = report["per_10_negatives"], report["failures"], report["rows"]
     lines = []
-    if any(about["kind"] == "reader" for about in report["judges"].values()):
+    if report["shard"] is not None:
+        lines.append(
+            f"Part {report['shard']['index']} of {report['shard']['count']}: provisional, and no gate is judged, until "
+            "`arhn-hf merge` joins the parts."
+        )
+    first = next((about for about in report["judges"].values() if "band" in about), None)
+    if first is not None:
+        everything = sum(about["decided"] for about in report["judges"].values())
+        lines.append(
+            f"A cascade: the embedded reader decided {first['decided']:,} of {everything:,} negatives by itself (no answer "
+            f"below {first['band']['low']:g}, an answer from {first['band']['high']:g} on), no LLM read those."
+        )
+    elif any(about["kind"] == "reader" for about in report["judges"].values()):
         lines.append(
             "Judged by the embedded reader: no LLM read these passages. Good for trials; look at the evidence."
         )
@@ -107,7 +119,7 @@ def _cost(report: dict[str, Any]) -> list[str]:
 
 
 def _gates(gates: list[dict[str, Any]]) -> Text | None:
-    broken = [gate for gate in gates if not gate["ok"]]
+    broken = [gate for gate in gates if gate["ok"] is False]
     if not broken:
         return None
     lines = [f"Gate failed: {gate['name']} is {gate['value']:.4g}, limit {gate['limit']:.4g}." for gate in broken]

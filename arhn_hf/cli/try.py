@@ -15,7 +15,8 @@ from arhn_hf.rules import Rules
 OPTIONS = (
     *(item.name for item in fields(Rules)), "name", "split", "revision", "format", "corpus", "judge", "model", "model_revision",
     "similarity_model", "responses",
-    "engine_arg", "base_url", "thinking", "max_tokens", "prompts", "request_timeout", "patience", "answer_threshold", "relabel_threshold",
+    "engine_arg", "base_url", "thinking", "max_tokens", "cascade", "cascade_low", "cascade_high", "prompts", "request_timeout", "patience", "answer_threshold",
+    "relabel_threshold",
     "max_chunks", "criterion", "rank_candidates", "rank_input", "window_size", "window_positives",
 )  # fmt: skip
 EXAMPLES = """

@@ -59,6 +59,15 @@ class Engine(ABC):
         """Whether prompt and reply fit into the model's context; engines that cannot tell say yes."""
         return True
 
+    def hangs_at(self, request: Request) -> str:
+        """Where a person must look if this request never comes back: the model, the endpoint, the worker."""
+        model = self.identity.get("model")
+        return f"{self.identity.get('engine', 'engine')}{f' ({model})' if model else ''}"
+
+    def is_away(self) -> bool:
+        """Whether the engine knows why nothing comes and ends that by itself, as with a server that is waited for."""
+        return False
+
     def close(self) -> None:  # noqa: B027 - an engine without threads has nothing to stop
         """Stop the engine's threads; futures that are still open are cancelled."""
 

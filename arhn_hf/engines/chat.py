@@ -53,3 +53,9 @@ class ChatTemplate:
         except jinja2.TemplateError:
             return False
         return "arhn-system-probe" in text
+
+
+def surely_fits(payload: dict[str, Any], context_tokens: int) -> bool:
+    """Whether a chat request fits without counting: a token has at least one code point, and a turn costs a few more."""
+    length = sum(len(one["content"]) + 16 for one in payload["messages"])
+    return length + int(payload["max_tokens"]) <= context_tokens

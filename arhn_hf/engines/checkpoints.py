@@ -263,6 +263,7 @@ class CheckpointEngine(Engine):
         self._single.__enter__()
         usual = (os.cpu_count() or 1) if device == "cpu" else GPU_THREADS
         self._pool = ThreadPoolExecutor(threads or usual, thread_name_prefix="arhn-torch")
+        self._turn = threading.Lock()
 
     @abstractmethod
     def answer(self, payload: dict[str, Any]) -> dict[str, Any]:
@@ -273,16 +274,42 @@ class CheckpointEngine(Engine):
         return self._pool.submit(self._respond, request.payload)
 
     def _respond(self, payload: dict[str, Any]) -> Response:
+        response = self._tried(payload)
+        if response is None:  # here no traceback holds on to the tensors of the try that failed
+            with self._turn:
+                self._give_back()
+                response = self._tried(payload)
+        return response or Response("out of memory", "error")
+
+    def _tried(self, payload: dict[str, Any]) -> Response | None:
+        """The response; `None` if memory did not suffice, perhaps because of others."""
         try:
             return Response(json.dumps(self.answer(payload)))
         except ArithmeticError as error:
             return Response(str(error), "error")
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            return None
+
+    def _give_back(self) -> None:
+        """Give memory that torch keeps for later back to the GPU."""
+        torch = _imported("torch", "--model")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def close(self) -> None:
         """See `Engine.close`."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._single.__exit__(None, None, None)
         self._single = contextlib.nullcontext()
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether torch found no memory: it says so with an error of its own on a GPU, in words on a CPU and in cuBLAS."""
+    words = str(error).lower()
+    signs = ("out of memory", "allocate memory", "alloc_failed")
+    return isinstance(error, MemoryError) or any(sign in words for sign in signs)
 
 
 class _OneThread(contextlib.AbstractContextManager[None]):

@@ -40,6 +40,14 @@ class RoutedEngine(Engine):
         """See `Engine.fits`."""
         return self._engines[request.kind].fits(request)
 
+    def hangs_at(self, request: Request) -> str:
+        """See `Engine.hangs_at`."""
+        return self._engines[request.kind].hangs_at(request)
+
+    def is_away(self) -> bool:
+        """See `Engine.is_away`."""
+        return any(engine.is_away() for engine in self._engines.values())
+
     def close(self) -> None:
         """See `Engine.close`."""
         for engine in self._engines.values():

@@ -1,8 +1,9 @@
 """Any OpenAI-compatible endpoint as an engine: `vllm serve` (also with `--data-parallel-size 8`), SGLang, llama.cpp, hosted ones.
 
 Transport trouble is handled here and nowhere else: 429, 5xx, time-outs and refused connections are tried again with back-off and
-jitter, `Retry-After` is honoured, and only a server that stays away for `patience` seconds ends the run. The API key comes from the
-environment (`OPENAI_API_KEY`) and is never printed.
+jitter, `Retry-After` is honoured, and only a server that stays away for `patience` seconds ends the run. A request that fails again
+and again while the server answers others is at fault itself (too large for its memory, say): it is marked, and the run goes on. The API
+key comes from the environment (`OPENAI_API_KEY`) and is never printed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,13 @@ from arhn_hf.records import UsageError
 HOW_TO_INSTALL = 'Install it with: pip install "arhn-hf[server]"'
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds
 _LONGEST_WAIT = 600.0  # seconds, of what a server asks for
+_AT_FAULT = 8  # failures of one request, each beside an answer to another one, after which the fault is its own
+_AT_FAULT_LONG = 3  # the same for tries that ran out of time
+_PROBE_FROM = 2  # failures after which, with no other answer to compare with, the server is asked something small
+_PROBE_TIMEOUT = 30.0  # seconds
+_OVERLOADED = (408, 409, 429, 503)  # said of the server, never of one request
+_SMALL = Request("probe", {"messages": [{"role": "user", "content": "Say yes."}], "max_tokens": 1})
+_NEVER_ARRIVED = ("ConnectError", "ConnectTimeout", "PoolTimeout")
 _DROPPABLE = {
     "schema": (("response_format", "json_schema", "schema", "guided"), "The server takes no JSON schema: going on without structured output."),
     "template_arguments": (("chat_template_kwargs", "extra"), "The server takes no chat_template_kwargs: a model that thinks by default will think."),
@@ -64,6 +72,9 @@ class ServerEngine(Engine):
         )
         self._dropped: set[str] = set()
         self._away_since: float | None = None
+        self._answers = 0
+        self._silent_at = float("-inf")  # when that was last tried in vain, on the clock of `time.monotonic`
+        self._timeout = timeout
         sampling: dict[str, Any] = {} if thinking else {"temperature": 0.0}
         self._sampling = sampling
         self.identity = {
@@ -75,11 +86,20 @@ class ServerEngine(Engine):
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="arhn-server", daemon=True)
         self._thread.start()
-        self._places = asyncio.Semaphore(concurrency)
+        self._places, self._probing = asyncio.Semaphore(concurrency), asyncio.Lock()
 
     def submit(self, request: Request) -> Future[Response]:
         """See `Engine.submit`. The payload holds `messages`, `schema` and `max_tokens`."""
         return asyncio.run_coroutine_threadsafe(self._answer(request), self._loop)
+
+    def hangs_at(self, request: Request) -> str:
+        """See `Engine.hangs_at`: the endpoint, without what may stand before its host."""
+        url = self._client.base_url
+        return f"{url.scheme}://{url.host}{f':{url.port}' if url.port else ''}{url.path.rstrip('/')} ({self._model})"
+
+    def is_away(self) -> bool:
+        """See `Engine.is_away`: from the first try that failed until the next one that is answered."""
+        return self._away_since is not None
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -97,16 +117,58 @@ class ServerEngine(Engine):
 
     async def _answer(self, request: Request) -> Response:
         async with self._places:
-            attempt = 0
+            attempt = against = 0
+            answers = self._answers
             while True:
                 try:
                     return await self._once(request)
                 except _Again as again:
                     attempt += 1
+                    if again.own:
+                        late = self._away_since is not None and time.monotonic() - self._away_since > self._patience
+                        lonely = self._answers == answers
+                        if lonely and (late or attempt >= _PROBE_FROM):
+                            lonely = not await self._works(answers)
+                        against += not lonely and attempt > 1
+                        if against >= (_AT_FAULT_LONG if again.long else _AT_FAULT):
+                            return Response(f"{again.what}, {attempt} times, while others were answered", "error")
+                    self._lose_patience(again)
+                    answers = self._answers
                     await asyncio.sleep(self._pause(attempt, again))
 
+    async def _works(self, answers: int) -> bool:
+        """Whether the server answers at all; `answers`: how many it had given at the last look."""
+        async with self._probing:
+            if self._answers > answers:
+                return True
+            if time.monotonic() - self._silent_at < _PROBE_TIMEOUT:
+                return False
+            try:
+                limit = min(self._timeout, _PROBE_TIMEOUT)
+                await self._client.chat.completions.create(
+                    **self._arguments(_SMALL, frozenset({*self._dropped, "schema"})), timeout=limit
+                )
+            except self._openai.APIError:
+                self._silent_at = time.monotonic()
+                return False
+            self._answers += 1
+            self._away_since = None
+            return True
+
+    def _lose_patience(self, again: _Again) -> None:
+        """Raise `EngineError` if nothing has been answered for `patience` seconds."""
+        if again.what is None:
+            return
+        now = time.monotonic()
+        self._away_since = self._away_since or now
+        if now - self._away_since > self._patience:
+            raise EngineError(
+                f"the server has been away for {self._patience:.0f} s ({again.what})", where="--base-url",
+                hint="Run the same command again when it is back: finished requests are kept",
+            ) from None  # fmt: skip
+
     async def _once(self, request: Request) -> Response:
-        """One try. Raises `_Again` for what may pass, `EngineError` for what will not."""
+        """One try. Raises `_Again` for what may pass, `EngineError` for what will not, however long one waits."""
         openai = self._openai
         without = frozenset(self._dropped)
         try:
@@ -114,8 +176,11 @@ class ServerEngine(Engine):
         except openai.APIStatusError as error:
             return self._refused(error, without)
         except (openai.APITimeoutError, openai.APIConnectionError) as error:
-            raise self._again(error.__class__.__name__, None) from error
+            arrived = error.__cause__ is not None and error.__cause__.__class__.__name__ not in _NEVER_ARRIVED
+            long = isinstance(error, openai.APITimeoutError)
+            raise _Again(None, error.__class__.__name__, own=arrived, long=long) from error
         self._away_since = None
+        self._answers += 1
         if not done.choices:
             return Response("the server gave no choice", "error")
         choice = done.choices[0]
@@ -143,7 +208,8 @@ class ServerEngine(Engine):
         """What an HTTP status means: try again, give up, do without something, or this one request is at fault."""
         status = int(error.status_code)
         if status in (408, 409, 429) or status >= 500:
-            raise self._again(f"status {status}", error.response.headers.get("retry-after")) from error
+            wait = _seconds(error.response.headers.get("retry-after"))
+            raise _Again(wait, f"status {status}", own=status not in _OVERLOADED) from error
         self._away_since = None
         if status in (401, 403):
             raise EngineError("the server refuses the API key", where="--base-url", hint="Set OPENAI_API_KEY") from None
@@ -174,16 +240,6 @@ class ServerEngine(Engine):
                 self._notice(notice)
                 raise _Again(0.0)
 
-    def _again(self, what: str, retry_after: str | None) -> Exception:
-        now = time.monotonic()
-        self._away_since = self._away_since or now
-        if now - self._away_since > self._patience:
-            return EngineError(
-                f"the server has been away for {self._patience:.0f} s ({what})", where="--base-url",
-                hint="Run the same command again when it is back: finished requests are kept",
-            )  # fmt: skip
-        return _Again(_seconds(retry_after))
-
     @staticmethod
     def _pause(attempt: int, again: _Again) -> float:
         """Seconds to wait before the next try."""
@@ -194,11 +250,12 @@ class ServerEngine(Engine):
 
 
 class _Again(Exception):
-    """Try once more, after `wait` seconds if the server said so."""
+    """Try once more, after `wait` seconds if the server said so. `what` went wrong with the server (nothing, if the
+    request was only put in another form), perhaps by the request's `own` fault, and after a `long` time."""
 
-    def __init__(self, wait: float | None) -> None:
+    def __init__(self, wait: float | None, what: str | None = None, *, own: bool = False, long: bool = False) -> None:
         super().__init__(wait)
-        self.wait = wait
+        self.wait, self.what, self.own, self.long = wait, what, own, long
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from arhn_hf.engines.base import Engine, EngineError, Request, Response
-from arhn_hf.engines.chat import ChatTemplate
+from arhn_hf.engines.chat import ChatTemplate, surely_fits
 from arhn_hf.engines.models import model_identity
 from arhn_hf.records import UsageError
 
@@ -92,12 +92,11 @@ class VLLMEngine(Engine):
         return asyncio.run_coroutine_threadsafe(self._generate(request), self._loop)
 
     def fits(self, request: Request) -> bool:
-        """See `Engine.fits`. Text shorter than the context in code points needs no counting: a token has at least one."""
-        wanted = int(request.payload["max_tokens"])
-        messages = request.payload["messages"]
-        if sum(len(one["content"]) + 16 for one in messages) + wanted <= self.context_tokens:
+        """See `Engine.fits`."""
+        if surely_fits(request.payload, self.context_tokens):
             return True
-        return len(self._template.tokens(messages)) + wanted <= self.context_tokens
+        wanted = int(request.payload["max_tokens"])
+        return len(self._template.tokens(request.payload["messages"])) + wanted <= self.context_tokens
 
     def close(self) -> None:
         """See `Engine.close`."""
@@ -110,7 +109,7 @@ class VLLMEngine(Engine):
 
     async def _generate(self, request: Request) -> Response:
         from vllm.exceptions import VLLMClientError
-        from vllm.v1.engine.exceptions import EngineDeadError
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         prompt = self._template.tokens(request.payload["messages"])
         wanted = int(request.payload["max_tokens"])
@@ -126,6 +125,8 @@ class VLLMEngine(Engine):
             raise EngineError(
                 "vLLM's engine died", hint="Run the same command again: finished requests are kept"
             ) from error
+        except EngineGenerateError as error:  # of this one request, says vLLM, and the next one may be answered
+            return Response(_reason(error.__cause__ or error), "error")
         except (VLLMClientError, ValueError) as error:
             return Response(_reason(error), "error")
         if last is None:

@@ -13,9 +13,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -28,6 +30,9 @@ from arhn_hf.store import Store
 
 _LOOK_UP = 512  # requests looked up in the store with one query, at most
 
+ROW: ContextVar[int | None] = ContextVar("row", default=None)
+"""The source row that the running task judges; stages set it, so that a request that hangs can be named."""
+
 
 @dataclass(slots=True)
 class _Asked:
@@ -36,6 +41,7 @@ class _Asked:
     responses: list[Any]
     missing: int
     done: asyncio.Future[None]
+    row: int | None = None
 
     def receive(self, place: int, response: Response) -> None:
         self.responses[place] = response
@@ -58,6 +64,19 @@ class _Wanted(NamedTuple):
     place: int
 
 
+@dataclass(slots=True)
+class Oldest:
+    """The request that has been in flight for longest: `age` in seconds, `place` of `of` requests of its row, `stored`
+    if only its commit is missing."""
+
+    request: Request
+    age: float
+    row: int | None
+    place: int
+    of: int
+    stored: bool
+
+
 class Asker:
     """`await ask(requests)` → raw responses, each of them on disk before it is returned.
 
@@ -73,8 +92,12 @@ class Asker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._line: deque[_Wanted] = deque()
         self._in_flight: dict[bytes, list[_Wanted]] = {}  # by key, everybody who waits for that response
+        self._since: dict[bytes, float] = {}  # by key, oldest first: when it was sent
+        self._to_store: set[bytes] = set()  # answered, and not yet committed
+        self.finished = 0  # responses resolved: what a stall is measured by
         self._moving = False
         self._ended: Exception | None = None  # what ended the run: nothing is sent after it
+        self.beside: list[Asker] = []  # askers of judges that work with this one's: stopped and closed with it
 
     async def ask(self, requests: Sequence[Request]) -> list[Response]:
         """Responses in the order of `requests`. Raises `EngineError`, `StoreError` or `Interrupted`: the run ends."""
@@ -87,14 +110,19 @@ class Asker:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop, self._line, self._in_flight, self._moving = loop, deque(), {}, False
-        asked = _Asked([None] * len(requests), len(requests), loop.create_future())
+            self._since, self._to_store = {}, set()
+        asked = _Asked([None] * len(requests), len(requests), loop.create_future(), ROW.get())
         for place, request in enumerate(requests):
             self.counts.by_kind[request.kind] = self.counts.by_kind.get(request.kind, 0) + 1
             self._line.append(_Wanted(self._keys.key(request), request, asked, place))
         if not self._moving:  # once for all the rows that ask in this turn of the loop
             self._moving = True
             loop.call_soon(self._move)
-        await asked.done
+        self.counts.asking += 1
+        try:
+            await asked.done
+        finally:
+            self.counts.asking -= 1
         return asked.responses
 
     def _move(self) -> None:
@@ -121,6 +149,7 @@ class Asker:
                 self._in_flight[wanted.key].append(wanted)
             else:
                 self._in_flight[wanted.key] = [wanted]
+                self._since[wanted.key] = time.monotonic()
                 self._send(wanted.key, wanted.request)
             self._line.popleft()
 
@@ -148,6 +177,7 @@ class Asker:
         if response.finish_reason in NOT_KEPT:
             self._call([(key, response, None)])
         else:
+            self._to_store.add(key)
             self.store.put(key, response, self._committed, (key, response))
 
     def _committed(self, group: list[Any]) -> None:
@@ -168,14 +198,24 @@ class Asker:
                 self._end(error)
                 return
             waiting = self._in_flight.pop(key, ())
+            self._since.pop(key, None)
+            self._to_store.discard(key)
+            self.finished += 1
             if response is None or not waiting:
                 continue
             self.counts.answered += 1
+            if response.finish_reason != "stop":
+                self.counts.failed[response.finish_reason] = self.counts.failed.get(response.finish_reason, 0) + 1
             for name, count in response.usage.items():
                 self.counts.tokens[name] = self.counts.tokens.get(name, 0) + count
             for wanted in waiting:
                 wanted.asked.receive(wanted.place, response)
         self._move()
+
+    @property
+    def everyone(self) -> list[Asker]:
+        """This asker and those beside it."""
+        return [self, *self.beside]
 
     def interrupt(self) -> None:
         """From any thread: everything that waits stops waiting."""
@@ -184,6 +224,31 @@ class Asker:
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._end, Interrupted())
 
+    def fail(self, error: ArhnError) -> None:
+        """From any thread: the run has failed, and everything that waits hears so."""
+        self._ended = error
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(self._end, error)
+
+    def in_flight(self) -> int:
+        """From any thread: requests sent and not yet stored."""
+        return len(self._in_flight)
+
+    def oldest(self) -> Oldest | None:
+        """From any thread: the request that has been in flight for longest."""
+        while True:
+            try:
+                key, since = next(iter(self._since.items()))
+                wanted = self._in_flight[key][0]
+            except StopIteration:
+                return None
+            except (KeyError, RuntimeError):  # it came back this very moment
+                continue
+            age, asked = time.monotonic() - since, wanted.asked
+            return Oldest(wanted.request, age, asked.row, wanted.place + 1, len(asked.responses), key in self._to_store)
+
     def _end(self, error: Exception) -> None:
         """In the event loop: nothing is sent any more, and whoever waits or asks hears why."""
         self._ended = error
@@ -191,6 +256,8 @@ class Asker:
             wanted.asked.fail(error)
         self._line.clear()
         self._in_flight.clear()
+        self._since.clear()
+        self._to_store.clear()
 
 
 def _as_engine_error(error: BaseException) -> ArhnError:

@@ -40,3 +40,7 @@ class Judge(ABC):
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """What `arhn.json` and the card say of this judge: kind, model, revision, and whatever changes its answers."""
+
+    def judges(self) -> dict[str, dict[str, Any]]:
+        """By name, everybody who decides here: the judge itself, first, and what it works with."""
+        return {self.name: self.describe()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import yaml
@@ -12,7 +14,9 @@ from arhn_hf.engines.replay import ReplayEngine
 from arhn_hf.engines.routed import RoutedEngine
 from arhn_hf.judges.asking import Asker
 from arhn_hf.judges.base import Judge
+from arhn_hf.judges.cascade import Band, CascadeJudge
 from arhn_hf.judges.cross_encoder import CrossEncoderJudge, RoutedAsker
+from arhn_hf.judges.fleets import is_fleet, open_fleet, threads_each
 from arhn_hf.judges.llm import ANSWER_TOKENS, LLMJudge
 from arhn_hf.judges.reader import ReaderJudge
 from arhn_hf.judges.replay import ReplayJudge
@@ -24,12 +28,28 @@ THINKING_TOKENS = 8192
 
 
 def open_judge(config: RunConfig, store: Store, monitor: Monitor) -> tuple[Judge, Asker]:
-    """The judge `config.judge` names. The caller closes `asker.engine`.
+    """The judge `config.judge` names, behind the reader with `--cascade reader`. The caller closes the asker.
 
     Raises `UsageError` for what the engine refuses: a missing extra, an unknown model, an argument of the wrong kind.
     """
     if config.prompts:
         check_folder(config.prompts)
+    judge, asker = _open_alone(config, store, monitor)
+    return behind_reader(judge, asker, config, store, monitor) if config.cascade else (judge, asker)
+
+
+def behind_reader(judge: Judge, asker: Asker, config: RunConfig, store: Store, monitor: Monitor) -> tuple[Judge, Asker]:
+    """The cascade in front of a judge that is open. The reader has a line of its own over the same store: it is slower
+    than an LLM that is kept busy, and its requests must not stand in that one's way."""
+    from arhn_hf.engines.reader import ReaderEngine
+
+    reading = Asker(ReaderEngine(), store, max_in_flight=config.max_in_flight, stop=monitor.stop)
+    asker.beside.append(reading)
+    reader = ReaderJudge(reading, threshold=0.0, max_chunks=config.max_chunks)
+    return CascadeJudge(reader, judge, Band(config.cascade_low, config.cascade_high)), asker
+
+
+def _open_alone(config: RunConfig, store: Store, monitor: Monitor) -> tuple[Judge, Asker]:
     if config.judge == "cross-encoder":
         return _open_cross_encoder(config, store, monitor)
     if config.judge == "replay":
@@ -76,29 +96,38 @@ def _other_reader(monitor: Monitor, config: RunConfig) -> type[ReaderJudge]:
 
 
 def _open_engine(config: RunConfig, monitor: Monitor) -> Engine:
-    """Heavy libraries are imported by the engine that needs them."""
+    """One engine here, or several elsewhere that act as one."""
+    build = _engine(config, monitor)
+    return open_fleet(config, build, monitor) if is_fleet(config) else build()
+
+
+def _engine(config: RunConfig, monitor: Monitor) -> Callable[[], Engine]:
+    """What makes the engine, here or in another process. Heavy libraries are imported by the engine that needs them."""
     if config.judge == "reader" and (config.model or config.similarity_model):
         from arhn_hf.engines.torch_reader import TorchReaderEngine
 
-        return TorchReaderEngine(config.model, revision=config.model_revision, similarity_model=config.similarity_model)
+        return partial(
+            TorchReaderEngine, config.model, revision=config.model_revision, similarity_model=config.similarity_model,
+            threads=threads_each(config),
+        )  # fmt: skip
     if config.judge == "reader":
         from arhn_hf.engines.reader import ReaderEngine
 
-        return ReaderEngine()
+        return partial(ReaderEngine, threads=threads_each(config))
     model = config.model or ""
     if config.judge == "vllm":
         from arhn_hf.engines.vllm import VLLMEngine
 
-        return VLLMEngine(
-            model,
-            revision=config.model_revision,
-            engine_args=engine_arguments(config.engine_arg),
-            thinking=config.thinking,
+        arguments = engine_arguments(config.engine_arg)
+        if config.tensor_parallel > 1:
+            arguments["tensor_parallel_size"] = config.tensor_parallel
+        return partial(
+            VLLMEngine, model, revision=config.model_revision, engine_args=arguments, thinking=config.thinking
         )
     from arhn_hf.engines.server import ServerEngine
 
-    return ServerEngine(
-        config.base_url or "", model, revision=config.model_revision, timeout=config.request_timeout,
+    return partial(
+        ServerEngine, config.base_url or "", model, revision=config.model_revision, timeout=config.request_timeout,
         patience=config.patience, concurrency=config.concurrency, thinking=config.thinking, notice=monitor.notice,
     )  # fmt: skip
 

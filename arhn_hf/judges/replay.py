@@ -49,8 +49,11 @@ class ReplayJudge(Judge):
         listed = [*range(len(row.positives)), *candidates]
         rankings = [Ranking() for _ in answers]
         if self._graded:
+            others = [i for i in listed if answers[i].judge not in (None, self.name)]
+            graded = dict(enumerate(answers))  # of passages that another judge read, the score is not a grade
+            graded.update(zip(others, await self.answers(row, criterion, others), strict=True))
             order = sorted(
-                (i for i in listed if answers[i].score is not None), key=lambda i: (-(answers[i].score or 0.0), i)
+                (i for i in listed if graded[i].score is not None), key=lambda i: (-(graded[i].score or 0.0), i)
             )
             return _placed(rankings, listed, order, "engine_error")
         (response,) = await self._asker.ask([Request("rank", {"query_id": row.query_id or ""})])

@@ -12,7 +12,7 @@ from string import Template
 from typing import Any
 
 from arhn_hf import __version__
-from arhn_hf.publishing.card_blocks import blocks, escaped
+from arhn_hf.publishing.card_blocks import blocks, escaped, part
 from arhn_hf.publishing.card_text import (
     AUDIT,
     BEGIN,
@@ -228,4 +228,4 @@ def _content(folder: Path) -> str:
 def _section(document: dict[str, Any], summary: Summary, template: str | None) -> str:
     values = blocks(document, summary, PLACE)
     values.update(title=f"{escaped(document['source']['id'])}, refined", version=__version__)
-    return card_template(template).substitute(values).replace(BEGIN, "").replace(END, "").rstrip()
+    return (part(document) + card_template(template).substitute(values)).replace(BEGIN, "").replace(END, "").rstrip()

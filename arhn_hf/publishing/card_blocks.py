@@ -25,7 +25,7 @@ _SAID = {
 }  # fmt: skip
 _COUNTS = ("positives", "negatives", "relabel", "filter", "duplicate", "undecided", "keep", "skipped")
 _READING = {name: option_fields()[name].default for name in ("answer_threshold", "relabel_threshold", "max_chunks")}
-_RANKING = {
+RANKING_OPTIONS = {
     "candidates": "rank_candidates",
     "input": "rank_input",
     "window_size": "window_size",
@@ -39,7 +39,7 @@ def blocks(document: dict[str, Any], summary: Summary, place: str) -> dict[str, 
     results, source = document["results"], document["source"]
     failures = results["failures"]
     return {
-        "judged_by": judged_by(document["judges"]), "source": source_name(source), "picture": f"![What became of the hard negatives]({PICTURE})",
+        "judged_by": decided_by(document["judges"], summary), "source": source_name(source), "picture": f"![What became of the hard negatives]({PICTURE})",
         "loading": loading(document, place), "table": table(summary), "histogram": histogram(results),
         "relabel": f"{results['per_10_negatives']['relabel']:.1f}", "filter": f"{results['per_10_negatives']['filter']:.1f}",
         "considered": f"{summary.considered():,}", "failed": failures["count"], "meant": failures["of"], "limit": failures["limit"], "failures": failures_in_words(failures),
@@ -65,6 +65,17 @@ def code(text: str, language: str = "text") -> str:
     return f"{fence}{language}\n{clean.rstrip()}\n{fence}"
 
 
+def part(document: dict[str, Any]) -> str:
+    """What stands above everything else on the card of one part of a run; nothing on that of a whole one."""
+    shard = document.get("shard")
+    if shard is None:
+        return ""
+    return (
+        f"> **This is part {shard['index']} of {shard['count']} of a run, and provisional**: what looks past a row (subsets left "
+        "untouched, short rows, gates) is decided when `arhn-hf merge` joins the parts. Do not train on it.\n\n"
+    )
+
+
 def judged_by(judges: dict[str, Any]) -> str:
     """What judged, in the card's first lines; that no LLM did is said plainly."""
     kinds = {about["kind"] for about in judges.values()}
@@ -78,6 +89,24 @@ def judged_by(judges: dict[str, Any]) -> str:
         recorded = ", ".join(escaped(one["recorded"]) for one in judges.values())
         return f"Judged by recorded {recorded}, not by a model of this run: {names}."
     return f"Judged by {names}." if kinds & LLMS else f"**No LLM judged this dataset**: {names} did."
+
+
+def decided_by(judges: dict[str, Any], summary: Summary) -> str:
+    """The same; of a cascade also who decided how many negatives, and by which scores the first judge did."""
+    first = next((name for name, about in judges.items() if "band" in about), None)
+    if first is None:
+        return judged_by(judges)
+    strong = judged_by({name: about for name, about in judges.items() if name != first}).rstrip(".")
+    decided = {name: summary.count(label="negative", judge=name) for name in judges}
+    low, high = judges[first]["band"]["low"], judges[first]["band"]["high"]
+    without = f"no answer below a score of {low:g}" if low else ""
+    found = f"an answer from {high:g} on" if high < 1 else ""
+    said = " and ".join(part for part in (without, found) if part) or "nothing by itself"
+    return (
+        f"{strong}, behind a first reader: **{decided[first]:,} of {sum(decided.values()):,} negatives were decided by the "
+        f"small embedded reader of arhn-hf** ({said}), the others and every labelled positive by that judge, which also "
+        "ranked. The evidence names who decided each passage."
+    )
 
 
 def _judge(about: dict[str, Any]) -> str:
@@ -173,12 +202,14 @@ def criteria(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+_GATE = {True: "held", False: "**failed**", None: "not judged in a part"}
+
+
 def gates(tested: list[dict[str, Any]]) -> str:
     """Every gate with its limit and value."""
     lines = ["| gate | limit | value | |", "| --- | ---: | ---: | --- |"]
     lines += [
-        f"| `{gate['name']}` | {gate['limit']:g} | {gate['value']:.4g} | {'held' if gate['ok'] else '**failed**'} |"
-        for gate in tested
+        f"| `{gate['name']}` | {gate['limit']:g} | {gate['value']:.4g} | {_GATE[gate['ok']]} |" for gate in tested
     ]
     return "\n".join(lines)
 
@@ -186,9 +217,9 @@ def gates(tested: list[dict[str, Any]]) -> str:
 def rules(document: dict[str, Any]) -> str:
     """Every rule's value."""
     reading = {
-        f"{name} of judge {judge}": about[name]
+        f"{name} of judge {judge}": _plain(about[name])
         for judge, about in document["judges"].items()
-        for name in _READING
+        for name in (*_READING, "band")
         if name in about
     }
     ranking = {f"ranking {key.replace('_', ' ')}": value for key, value in document["ranking"].items()}
@@ -219,6 +250,11 @@ def prompts(judges: dict[str, Any]) -> str:
     return "\n\n".join(parts) or "This judge has none."
 
 
+def _shard(document: dict[str, Any]) -> str | None:
+    shard = document.get("shard")
+    return None if shard is None else f"{shard['index']}/{shard['count']}"
+
+
 def command(document: dict[str, Any]) -> str:
     """The command that makes the same decisions again; local paths are known by their last component only."""
     source, form = document["source"], document["format"]
@@ -226,11 +262,13 @@ def command(document: dict[str, Any]) -> str:
     pairs: list[tuple[str, Any]] = [
         ("revision", source["revision"]), ("name", source["name"]),
         ("split", None if source["split"] == "train" else source["split"]),
-        ("sample", document["sample"] and document["sample"]["n"]), ("to", form["to"]),
+        ("sample", document["sample"] and document["sample"]["n"]), ("shard", _shard(document)), ("to", form["to"]),
         ("negatives", form["negatives"] if form["to"] else None),
         ("variants", None if len(document["variants"]) == 3 else ",".join(document["variants"])),
     ]  # fmt: skip
     for about in document["judges"].values():
+        if band := about.get("band"):
+            pairs += [("cascade", about["kind"]), *((f"cascade_{side}", band[side]) for side in ("low", "high"))]
         pairs += [(name, about[name]) for name in _READING if about.get(name, _READING[name]) != _READING[name]]
         pairs += (
             [("prompts", "DIR")]
@@ -256,9 +294,9 @@ def command(document: dict[str, Any]) -> str:
                 (item.name if value is not False else f"no_{item.name}", value if value is not False else True)
             )
     pairs += [
-        (_RANKING[key], value)
+        (RANKING_OPTIONS[key], value)
         for key, value in document["ranking"].items()
-        if value != option_fields()[_RANKING[key]].default
+        if value != option_fields()[RANKING_OPTIONS[key]].default
     ]
     usual = Criteria()
     for subset, about in document["criteria"].items():

@@ -6,7 +6,7 @@ columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ EVIDENCE = pa.schema(
 
 def evidence_table(table: pa.Table, judge: str) -> pa.Table:
     """Evidence of judged rows: a table with the columns of all stages → one row per source cell, sorted within each
-    judged row.
+    judged row. `judge` is the name of the run's judge, for answers that name none.
 
     Column by column, since a dataset has many more passages than rows.
     """
@@ -49,12 +49,13 @@ def evidence_table(table: pa.Table, judge: str) -> pa.Table:
     digests = pa.array([text_sha256(*one) for one in zip(titles, texts, strict=True)], pa.string())
     has_docid = pc.fill_null(pc.not_equal(passages.docid, ""), False)
     status = pc.struct_field(answers, "status")
+    by = pc.coalesce(pc.struct_field(answers, "judge"), pa.scalar(judge))
     seen = pc.invert(pc.is_in(status, pa.array(["not_judged", "invalid_row"])))
     columns = {
         "query_id": whole(table["query_id"]).take(passages.owner),
         "subset": whole(table["subset"]).take(passages.owner),
         "docid": pc.if_else(has_docid, passages.docid, digests), "label": passages.label, "text_sha256": digests,
-        "judge": pc.if_else(seen, pa.scalar(judge), pa.scalar(None, pa.string())), "answer_status": status,
+        "judge": pc.if_else(seen, by, pa.scalar(None, pa.string())), "answer_status": status,
         **{name: pc.struct_field(answers, field) for name, field in _OF_ANSWER.items()},
         "rank_status": pc.struct_field(rankings, "status"), "placements": pc.struct_field(rankings, "placements"),
         **{name: pc.struct_field(decisions, name) for name in ("rank", "votes_above", "votes", "action", "reason")},
@@ -114,9 +115,11 @@ def _ascending(column: pa.ChunkedArray) -> bool:
 
 
 class StoredEvidence:
-    """Look stored evidence up by source cell, to derive or check without a judge."""
+    """Look stored evidence up by source cell, to derive or check without a judge. A judge that is none of `judges` is
+    forgotten: then the run's own stands there again, and `check` sees the difference."""
 
-    def __init__(self, evidence: Dataset) -> None:
+    def __init__(self, evidence: Dataset, judges: Container[str]) -> None:
+        self._judges = judges
         self._view = evidence.with_format("arrow")
         self._rows = evidence.data.column("row").to_numpy()
 
@@ -134,7 +137,9 @@ class StoredEvidence:
         """The transform from `ROWS` to `ANSWERS` that reads the evidence instead of asking a judge."""
 
         def transform(table: pa.Table) -> pa.Table:
-            return answers_table([[_answer(one) for one in self.of_row(value)] for value in table.to_pylist()])
+            return answers_table(
+                [[stored_answer(one, self._judges) for one in self.of_row(value)] for value in table.to_pylist()]
+            )
 
         return transform
 
@@ -142,7 +147,7 @@ class StoredEvidence:
         """The transform from `ROWS` to `RANKINGS` that reads the evidence."""
 
         def transform(table: pa.Table) -> pa.Table:
-            return rankings_table([[_ranking(one) for one in self.of_row(value)] for value in table.to_pylist()])
+            return rankings_table([[stored_ranking(one) for one in self.of_row(value)] for value in table.to_pylist()])
 
         return transform
 
@@ -153,16 +158,19 @@ class StoredEvidence:
         return [found.get((p.cells[0].row, p.label, p.cells[0].position)) for p in row.passages]
 
 
-def _answer(item: dict[str, Any] | None) -> Answer:
+def stored_answer(item: dict[str, Any] | None, judges: Container[str]) -> Answer:
+    """The answer that a row of the evidence holds; of none, that nobody judged. `judges` are the names that may stand there."""
     if item is None:
         return Answer()
+    judge = item["judge"] if item["judge"] in judges else None
     return Answer(
         item["answer_status"], item["snippet"], item["snippet_field"], item["snippet_start"], item["snippet_end"],
-        item["answer_score"], item["truncated"],
+        item["answer_score"], item["truncated"], judge,
     )  # fmt: skip
 
 
-def _ranking(item: dict[str, Any] | None) -> Ranking:
+def stored_ranking(item: dict[str, Any] | None) -> Ranking:
+    """The ranking that a row of the evidence holds; of none, that nobody ranked."""
     if item is None:
         return Ranking()
     return Ranking(item["rank_status"], [Placement(p["window"], p["order"], p["rank"]) for p in item["placements"]])

@@ -6,7 +6,6 @@ like a whole one. Only files of ours are ever replaced.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -17,9 +16,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
-from arhn_hf.records import VARIANTS, ArhnError, UsageError, file_error
+from arhn_hf.publishing.owner import Owner
+from arhn_hf.records import VARIANTS, UsageError, file_error
+from arhn_hf.shards import Shard, parse_shard
 
 SHARD_BYTES = 500_000_000  # Arrow bytes a shard, as `push_to_hub` has it
 _ROW_GROUP_BYTES = 32_000_000
@@ -39,6 +39,12 @@ class OutputFolder:
         self.memory = path / ".arhn"
         self.work = self.memory / "work"
         self._aside = self.memory / "new"
+        self._owner = Owner(self.memory)
+
+    @property
+    def notices(self) -> list[str]:
+        """Lines for the person about who worked here before."""
+        return self._owner.notices
 
     def __enter__(self) -> OutputFolder:
         refuse_foreign(self.path)
@@ -48,27 +54,20 @@ class OutputFolder:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise file_error(error) from error
             raise UsageError(f"cannot be created ({error.strerror})", where=str(self.path)) from error
-        self._lock = FileLock(self.memory / "lock", timeout=0)
+        self._owner.take()
         try:
-            self._lock.acquire()
-        except Timeout as error:
-            holder = _read_text(self.memory / "pid") or "unknown"
-            raise ArhnError(
-                f"another process (pid {holder}) works in this folder", where=str(self.path),
-                hint="Wait for it, or choose another --output",
-            ) from error  # fmt: skip
-        (self.memory / "pid").write_text(str(os.getpid()))
-        for folder in (self.work, self._aside):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            for folder in (self.work, self._aside):
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+        except BaseException:  # a full disk: nobody calls `__exit__` then
+            self._owner.leave()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:
         for folder in (self.work, self._aside):
             shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError):
-            (self.memory / "pid").unlink()
-        self._lock.release()
+        self._owner.leave()
 
     def state(self) -> dict[str, Any]:
         """See `folder_state`."""
@@ -135,6 +134,40 @@ def refuse_foreign(path: Path) -> None:
     ours = (path / ".arhn").is_dir() or (path / "arhn.json").is_file()
     if not ours and any(path.iterdir()):
         raise UsageError("is not empty and was not written by arhn-hf", where=str(path), hint="Choose another --output")
+
+
+def part_of(path: Path) -> Shard | None:
+    """Which part of a run (`--shard`) a folder holds, finished or not; `None` for a whole run, or nothing."""
+    try:
+        found = json.loads(_read_text(path / "arhn.json") or "{}").get("shard")
+        if found is not None:
+            return Shard(int(found["index"]), int(found["count"]))
+        spelled = (folder_state(path).get("settings") or {}).get("shard")
+        return None if spelled is None else parse_shard(str(spelled))
+    except (ValueError, TypeError, KeyError, AttributeError, UsageError):
+        return None  # broken: `read_lineage` says so where it matters
+
+
+def refuse_other_part(path: Path, shard: Shard | None) -> None:
+    """Raise `UsageError` if a folder holds a part of a run and this is not the same part: its answers would be lost to it."""
+    there = part_of(path)
+    if there is not None and there != shard:
+        raise UsageError(
+            f"holds {there.words}",
+            where=str(path),
+            hint="Every part needs a folder of its own: choose another --output",
+        )
+
+
+def refuse_part(path: Path, then: str) -> None:
+    """Raise `UsageError` if a folder holds one part of a run: what it decided is provisional until the parts are merged."""
+    there = part_of(path)
+    if there is not None:
+        raise UsageError(
+            f"holds {there.words} of a run only",
+            where=str(path),
+            hint=f"Join the parts with `arhn-hf merge`, then {then}",
+        )
 
 
 def read_lineage(path: Path) -> dict[str, Any]:

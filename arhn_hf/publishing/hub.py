@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from arhn_hf.publishing.hub_calls import AGAIN, asking, limited, may_pass, patie
 from arhn_hf.publishing.hub_card import card_to_push
 from arhn_hf.publishing.hub_target import OURS, PushOptions, Target, look
 from arhn_hf.records import ArhnError, UsageError
+
+_UNDO = 10.0  # seconds in which a branch is taken back after an interruption
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Publisher:
         self, options: PushOptions, *, api: HfApi | None = None, say: Callable[[str], None] = lambda line: None
     ):
         self.options, self.api, self.say = options, api or HfApi(), say
+        self._committing = False
+        self._commit: str | None = None
 
     def look(self, repo_id: str) -> Target:
         """See `hub_target.look`."""
@@ -68,6 +73,7 @@ class Publisher:
             try:
                 self._prepare(target)
                 commit, pr = self._publish(target, additions, deletions, lineage)
+                self._commit = commit
                 self.say("verifying")
                 with asking("verifying", target.repo_id):
                     self._verify(target, commit, additions, deletions)
@@ -81,6 +87,26 @@ class Publisher:
                 raise
         url = f"{self.api.endpoint}/datasets/{target.repo_id}"
         return PushResult(target.repo_id, commit, url, pr, tag, tuple(lineage["variants"]), self.options.revision)
+
+    def interrupted(self, target: Target) -> str | None:
+        """After an interruption of `push`, wherever that was: take back a branch made for it, as far as the Hub answers
+        within seconds, and say what is left on the Hub, if anything."""
+        if self._commit is not None:
+            return f"{target.repo_id} holds the run as commit {self._commit[:12]}"
+        if self._committing:
+            return f"The commit was under way: look whether {target.repo_id} holds the run"
+        if not target.branch_exists and self.options.revision is not None:
+            undoing = threading.Thread(target=self._undo_branch, args=(target,), name="arhn-undo", daemon=True)
+            undoing.start()
+            undoing.join(_UNDO)
+            name = self.options.revision
+            if undoing.is_alive() or any(name in line for line in target.made):
+                target.made[:] = [line for line in target.made if name not in line]
+                target.made.append(
+                    f"The branch {name} of {target.repo_id} may be left behind: "
+                    f"`hf repos branch delete {target.repo_id} {name} --repo-type dataset` removes it"
+                )
+        return ". ".join(target.made) or None
 
     def _deletions(self, target: Target, additions: Sequence[CommitOperationAdd]) -> list[CommitOperationDelete]:
         """Files of an older run of ours that this one does not replace."""
@@ -148,6 +174,7 @@ class Publisher:
                     f"the repository's .gitignore keeps {kept_out[0]} out", where=repo_id, hint="Remove that line there"
                 )
         self.say("committing")
+        self._committing = True
         with asking("committing", repo_id):
 
             def commit() -> tuple[str, str | None]:

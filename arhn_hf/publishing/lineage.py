@@ -13,6 +13,7 @@ from arhn_hf import __version__
 from arhn_hf.engines.base import canonical
 from arhn_hf.publishing.evidence import EVIDENCE_VERSION
 from arhn_hf.rules import Rules
+from arhn_hf.shards import Shard
 
 
 def rules_in_force(rules: Rules, *, orders: int, short_rows: str) -> dict[str, Any]:
@@ -31,11 +32,14 @@ def lineage(
     ranking: dict[str, Any],
     judges: dict[str, Any],
     variants: tuple[str, ...],
+    shard: Shard | None = None,
 ) -> dict[str, Any]:
-    """The settings of a run under its `run_id`, a hash of all of them (and of the source's content)."""
+    """The settings of a run under its `run_id`, a hash of all of them (and of the source's content). Only a part's has a `shard`."""
     settings = {
         "method": "arhn", "source": source, "sample": sample, "format": form, "variants": list(variants), "rules": rules,
         "criteria": criteria, "ranking": ranking, "judges": judges,
     }  # fmt: skip
+    if shard is not None:
+        settings["shard"] = shard.lineage()
     run_id = hashlib.sha256(canonical(settings)).hexdigest()[:16]
     return {"evidence_version": EVIDENCE_VERSION, "arhn_hf": __version__, "run_id": run_id, **settings}

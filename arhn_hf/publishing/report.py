@@ -37,7 +37,7 @@ def finish(
     summary = Summary.of(evidence)
     config = inputs.config
     limits = {name: getattr(config, name) for name in gate_names()}
-    tested = gates(summary, limits, written)
+    tested = gates(summary, limits, written, whole=config.shard is None)
     variants = variant_facts(shape, written, inputs.config.variant_names)
     facts = row_facts(shape.rows, inputs.index.source_rows)
     results = {
@@ -47,7 +47,7 @@ def finish(
     }  # fmt: skip
     document = {**document, "file_type": shape.file_type, "results": results}
     for name, rows in written.items():
-        if rows == 0:
+        if rows == 0 and config.shard is None:
             monitor.notice(
                 f"Variant {name} has no rows left, and `load_dataset` refuses an empty one: look at the rules."
             )
@@ -55,18 +55,16 @@ def finish(
         "positives": summary.count(label="positive"), "negatives": summary.count(label="negative"),
         "unique_pairs": facts["unique_pairs"], "truncated": summary.count(truncated=True),
     }  # fmt: skip
-    ok = all(gate["ok"] for gate in tested)
+    ok = all(gate["ok"] is not False for gate in tested)
     counts = monitor.counts or Counts()
     report = {
         **head(command, "done" if ok else "gate", 0 if ok else 3),
         "output": str(folder.path), "run_id": document["run_id"], "method": document["method"],
+        "shard": document.get("shard"),
         "source": {
             key: document["source"][key] for key in ("id", "revision", "name", "split", "format", "fingerprint")
         },
-        "judges": {
-            name: {key: about.get(key) for key in ("kind", "model", "revision")}
-            for name, about in document["judges"].items()
-        },
+        "judges": judges_of(document["judges"], summary),
         "rows": facts["rows"], "passages": passages,
         "requests": {
             "answers": counts.by_kind.get("answer", 0), "rankings": counts.by_kind.get("rank", 0),
@@ -94,6 +92,16 @@ def finish(
     report["histogram"] = {name: one["negatives_left"] for name, one in variants.items()}
     report["subsets"] = summary.before_after()
     return report
+
+
+def judges_of(judges: dict[str, Any], summary: Summary) -> dict[str, dict[str, Any]]:
+    """By name kind, model and revision; of a cascade also how many negatives each `decided`, and the first one's `band`."""
+    found = {name: {key: about.get(key) for key in ("kind", "model", "revision")} for name, about in judges.items()}
+    if len(judges) > 1:
+        for name, about in judges.items():
+            found[name]["decided"] = summary.count(label="negative", judge=name)
+            found[name].update({"band": about["band"]} if "band" in about else {})
+    return found
 
 
 def public(report: dict[str, Any]) -> dict[str, Any]:

@@ -13,14 +13,14 @@ from arhn_hf.records import VARIANTS
 
 _KEYS = [
     "subset", "label", "answer_status", "rank_status", "truncated", "action", "reason", "in_combined", "in_relabel",
-    "in_filter",
+    "in_filter", "judge",
 ]  # fmt: skip
 _FAILED_REASONS = frozenset({"not_english", "answer_failed", "ranking_failed", "positives_failed"})
 
 
 @dataclass
 class Summary:
-    """Counts over evidence rows (source cells). `by` maps (subset, label, …, in_filter) tuples to how many; see
+    """Counts over evidence rows (source cells). `by` maps (subset, label, …, judge) tuples to how many; see
     `_KEYS`."""
 
     by: Counter[tuple[Any, ...]] = field(default_factory=Counter)
@@ -103,8 +103,11 @@ class Summary:
         return rows
 
 
-def gates(summary: Summary, limits: dict[str, Any], variant_rows: dict[str, int]) -> list[dict[str, Any]]:
-    """Every gate with its limit, its value and whether it held. Limits that are `None` are no gates.
+def gates(
+    summary: Summary, limits: dict[str, Any], variant_rows: dict[str, int], *, whole: bool = True
+) -> list[dict[str, Any]]:
+    """Every gate with its limit, its value and whether it held (`None` in a part of a run: gates are of the whole). Limits that are
+    `None` are no gates.
 
     `limits` has the option names of the group "Gates"; `variant_rows` the rows of each variant written.
     """
@@ -122,7 +125,7 @@ def gates(summary: Summary, limits: dict[str, Any], variant_rows: dict[str, int]
             "name": name,
             "limit": limits[name],
             "value": value,
-            "ok": value <= limits[name] if upper else value >= limits[name],
+            "ok": None if not whole else value <= limits[name] if upper else value >= limits[name],
         }  # fmt: skip
         for name, value, upper in table
         if limits.get(name) is not None

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from arhn_hf.judges.asking import ROW
 from arhn_hf.judges.base import Judge
 from arhn_hf.methods.duplicates import Prepared
 from arhn_hf.records import Answer, Row
@@ -43,6 +44,7 @@ def make_answers(judge: Judge, report: Callable[[int], None]) -> Callable[[pa.Ta
 
 async def _row_answers(judge: Judge, value: dict[str, Any]) -> list[Answer]:
     row = to_row(value)
+    ROW.set(row.index)
     wanted = wanted_passages(row, to_prepared(value), not_english=value["not_english"], criterion=value["criterion"])
     answers = [Answer("invalid_row" if row.invalid is not None else "not_judged") for _ in row.passages]
     if wanted:

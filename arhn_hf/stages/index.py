@@ -1,29 +1,40 @@
 """One pass over the whole source: its fingerprint, which rows are judged together, which queries occur more than once.
 
-It keeps a few numbers a row (no text), so that tens of millions of rows fit in memory; everything else stays on disk.
+Nothing that grows with the rows stays in memory, not even a number: the index lies in mapped files (see `ondisk`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from datasets import Dataset
 
 from arhn_hf.formats.base import Format
 from arhn_hf.records import SourceRow
+from arhn_hf.shards import Shard
 from arhn_hf.stages.fingerprint import Fingerprint
+from arhn_hf.stages.ondisk import (
+    BLOCK,
+    Bools,
+    Bytes,
+    Column,
+    Ints,
+    counted,
+    in_blocks,
+    keys_and_numbers,
+    mapped,
+    packed,
+    unpacked,
+    with_number,
+)
 from arhn_hf.text import normalised, passage_key
 
 BATCH = 1000
-Ints = npt.NDArray[np.int64]
-Digests = npt.NDArray[np.bytes_]
-_NONE = np.array([], dtype="S16")
 
 
 def invalid_reason(row: SourceRow) -> str | None:
@@ -54,8 +65,8 @@ def _digest(*parts: str | None) -> bytes:
 class Index:
     """Judged rows of a source. `order[starts[i]:starts[i + 1]]` are the source rows of judged row i, in source order.
 
-    `query_group[i]` is shared by judged rows of the same normalised query and instruction (-1: it occurs once);
-    `elsewhere` holds (group, judged row, passage digest) of their positives, sorted by group.
+    `query_group[i]` is shared by judged rows of the same normalised query and instruction (-1: it occurs once); entry k of
+    `elsewhere` (group, judged row, passage digest) is one of their positives, sorted by group.
     """
 
     fingerprint: str
@@ -63,7 +74,7 @@ class Index:
     starts: Ints
     order: Ints
     query_group: Ints
-    elsewhere: Ints
+    elsewhere: tuple[Ints, Ints, Ints]
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -77,9 +88,9 @@ class Index:
         group = self.query_group[i]
         if group < 0:
             return frozenset()
-        low, high = np.searchsorted(self.elsewhere[:, 0], [group, group + 1])
-        part = self.elsewhere[low:high]
-        return frozenset(int(d) for d in part[part[:, 1] != i][:, 2])
+        groups, owners, digests = self.elsewhere
+        low, high = np.searchsorted(groups, [group, group + 1])
+        return frozenset(int(d) for d in digests[low:high][owners[low:high] != i])
 
     def sample(self, n: int | None, seed: int) -> Sequence[int]:
         """Which judged rows a run takes: all, or `n` chosen by the seed; ascending."""
@@ -87,67 +98,168 @@ class Index:
             return range(len(self))
         return sorted(random.Random(f"sample\0{seed}").sample(range(len(self)), n))
 
-    def dataset(self, chosen: Sequence[int]) -> Dataset:
+    def owner(self, i: int, place: int, count: int) -> int:
+        """Which of `count` parts, from 1, the judged row `i` belongs to that stands at `place` among those chosen.
+
+        Rows of the same normalised query and instruction stay together. The others are dealt out one by one: a part is then a
+        cross-section of the source, whose subsets differ in length and often follow each other.
+        """
+        group = int(self.query_group[i])
+        return (place if group < 0 else group) % count + 1
+
+    def part(self, chosen: Sequence[int], shard: Shard) -> Ints:
+        """Those of the chosen judged rows that belong to a part (see `owner`)."""
+
+        def blocks() -> Iterator[Ints]:
+            for start in range(0, len(chosen), BLOCK):
+                rows = np.array(chosen[start : start + BLOCK], dtype=np.int64)
+                group, place = self.query_group[rows], np.arange(start, start + len(rows))
+                yield rows[np.where(group < 0, place, group) % shard.count + 1 == shard.index]
+
+        return mapped(blocks(), np.int64)
+
+    def dataset(self, chosen: Sequence[int] | Ints) -> Dataset:
         """One row per chosen judged row: `judged` (its number) and `rows` (its source rows)."""
         if len(chosen) == len(self):
-            judged, offsets, values = np.arange(len(self)), self.starts, self.order
+            judged, offsets, values = mapped(counted(len(self)), np.int64), self.starts, self.order
         else:
-            judged = np.array(chosen, dtype=np.int64)
-            offsets = np.concatenate([[0], np.cumsum(np.diff(self.starts)[judged])])
-            parts = [self.order[self.starts[i] : self.starts[i + 1]] for i in chosen]
-            values = np.concatenate([self.order[:0], *parts])
-        rows = pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values))
+            blocks = [np.array(chosen[i : i + BLOCK], dtype=np.int64) for i in range(0, len(chosen), BLOCK)]
+            judged = mapped(blocks, np.int64)
+            offsets = mapped(
+                _offsets(self.starts[rows + 1] - self.starts[rows] for _, rows in in_blocks(judged)), np.int64
+            )
+            values = mapped((self._rows_of(rows) for _, rows in in_blocks(judged)), np.int64)
+        rows = pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(values, pa.int64()))
         return Dataset(pa.table({"judged": pa.array(judged, pa.int64()), "rows": rows}))
+
+    def _rows_of(self, judged: Ints) -> Ints:
+        """Source rows of many judged rows, one after the other."""
+        first, lengths = self.starts[judged], self.starts[judged + 1] - self.starts[judged]
+        before = np.repeat(np.cumsum(lengths) - lengths, lengths)
+        found: Ints = self.order[np.repeat(first, lengths) + np.arange(len(before)) - before]
+        return found
+
+
+def _offsets(lengths: Iterator[Ints]) -> Iterator[Ints]:
+    """Where lists of these lengths begin, and where the last one ends."""
+    end = 0
+    yield np.zeros(1, dtype=np.int64)
+    for block in lengths:
+        ends = end + np.cumsum(block)
+        yield ends
+        end = int(ends[-1])
 
 
 def build_index(source: Dataset, form: Format, advance: Callable[[int], None] = lambda done: None) -> Index:
     """Scan the source. `advance` is called with the rows done so far and may raise to stop."""
     fingerprint = Fingerprint()
-    together: list[Digests] = []  # per source row, what groups it
-    queries: list[Digests] = []  # per source row, the normalised query and instruction
     done = 0
-    for batch in source.with_format("arrow").iter(BATCH):
-        fingerprint.update(batch)
-        grouping, asking = [], []
-        for number, row in enumerate(form.read(batch), start=done):
-            bad = invalid_reason(row) is not None and not (form.grouped and (row.query or "").strip() and _texts(row))
-            if form.grouped:
-                grouping.append(_digest(str(number)) if bad else _digest("q", row.query, row.instruction, row.subset))
-            query = normalised(row.query)
-            asking.append(_digest("q", query, normalised(row.instruction)) if query else _digest(str(number)))
-        together.append(np.array(grouping, dtype="S16"))
-        queries.append(np.array(asking, dtype="S16"))
-        done += len(batch)
-        advance(done)
+    # Per source row: the normalised query and instruction, and what groups it (with its number).
+    with Column("S16") as asked, Column("S24") as together:
+        for batch in source.with_format("arrow").iter(BATCH):
+            fingerprint.update(batch)
+            grouping, asking = [], []
+            for number, row in enumerate(form.read(batch), start=done):
+                bad = invalid_reason(row) is not None and not (
+                    form.grouped and (row.query or "").strip() and _texts(row)
+                )
+                if form.grouped:
+                    grouping.append(
+                        _digest(str(number)) if bad else _digest("q", row.query, row.instruction, row.subset)
+                    )
+                query = normalised(row.query)
+                asking.append(_digest("q", query, normalised(row.instruction)) if query else _digest(str(number)))
+            together.append(with_number(np.array(grouping, dtype="S16"), np.arange(done, done + len(grouping))))
+            asked.append(np.array(asking, dtype="S16"))
+            done += len(batch)
+            advance(done)
+        queries, keys = asked.mapped(), together.mapped()
     if form.grouped:
-        _, first, inverse = np.unique(np.concatenate([_NONE, *together]), return_index=True, return_inverse=True)
-        order = np.argsort(first[inverse], kind="stable").astype(np.int64)
-        sorted_first = first[inverse][order]
-        starts = np.concatenate([np.flatnonzero(np.diff(sorted_first, prepend=-1)), [len(order)]]).astype(np.int64)
+        order, starts = _grouped(keys)
     else:
-        order = np.arange(done, dtype=np.int64)
-        starts = np.arange(done + 1, dtype=np.int64)
-    group, elsewhere = _repeated(source, form, np.concatenate([_NONE, *queries]), order, starts)
-    return Index(fingerprint.hexdigest(), done, starts, order, group, elsewhere)
+        order, starts = mapped(counted(done), np.int64), mapped(counted(done + 1), np.int64)
+    group = _query_groups(queries, order, starts)
+    return Index(fingerprint.hexdigest(), done, starts, order, group, _elsewhere(source, form, order, starts, group))
 
 
 def _texts(row: SourceRow) -> bool:
     return all((document.text or "").strip() for document in (*row.positives, *row.negatives))
 
 
-def _repeated(source: Dataset, form: Format, queries: Digests, order: Ints, starts: Ints) -> tuple[Ints, Ints]:
-    """Groups of judged rows that share a normalised query, and the digests of their positives."""
-    per_judged = queries[order[starts[:-1]]] if len(order) else queries
-    _, inverse, counts = np.unique(per_judged, return_inverse=True, return_counts=True)
-    group = np.where(counts[inverse] > 1, inverse, -1).astype(np.int64)
-    found: list[tuple[int, int, int]] = []
+def _grouped(keys: Bytes) -> tuple[Ints, Ints]:
+    """Order and starts of judged rows: source rows with the same key together, in the order of their first."""
+
+    def by_first() -> Iterator[Bytes]:
+        first = np.zeros(1, dtype=np.int64)  # of the run of equal keys that goes on
+        for rows, begins, _ in _runs(keys):
+            firsts = np.concatenate([first, rows[begins]])[np.cumsum(begins)]
+            first = firsts[-1:]
+            yield packed(firsts, rows)
+
+    keys.sort()
+    pairs = mapped(by_first(), "S16")
+    pairs.sort()
+    order = mapped((unpacked(block)[1] for _, block in in_blocks(pairs)), np.int64)
+
+    def starts() -> Iterator[Ints]:
+        last = -1
+        for at, block in in_blocks(pairs):
+            firsts = unpacked(block)[0]
+            yield at + np.flatnonzero(np.diff(firsts, prepend=last))
+            last = int(firsts[-1])
+        yield np.array([len(pairs)])
+
+    return order, mapped(starts(), np.int64)
+
+
+def _runs(keys: Bytes) -> Iterator[tuple[Ints, Bools, Bools]]:
+    """Sorted keys, in blocks: their numbers, whether each begins a run of equal keys, and whether it is alone in it."""
+    before = None
+    for at, block in in_blocks(keys):
+        own, numbers = keys_and_numbers(block)
+        after, _ = keys_and_numbers(keys[at + len(block) : at + len(block) + 1])
+        begins = np.ones(len(own) + 1, dtype=bool)  # the last one: the first of the next block
+        begins[1:-1] = (own[1:] != own[:-1]).any(axis=1)
+        begins[0] = before is None or bool((own[0] != before).any())
+        begins[-1] = not len(after) or bool((after[0] != own[-1]).any())
+        before = own[-1].copy()
+        yield numbers, begins[:-1], begins[:-1] & begins[1:]
+
+
+def _query_groups(queries: Bytes, order: Ints, starts: Ints) -> Ints:
+    """Per judged row a number shared by those of the same query, or -1."""
+    count = len(starts) - 1
+    keys = mapped((with_number(queries[order[starts[i]]], i) for i in counted(count)), "S24")
+    keys.sort()
+    group = mapped((np.full(len(block), -1) for block in counted(count)), np.int64)
+    last = -1
+    for judged, begins, alone in _runs(keys):
+        numbers = last + np.cumsum(begins & ~alone)
+        group[judged[~alone]] = numbers[~alone]
+        last = int(numbers[-1])
+    return group
+
+
+def _elsewhere(source: Dataset, form: Format, order: Ints, starts: Ints, group: Ints) -> tuple[Ints, Ints, Ints]:
+    """Group, judged row and digest of every positive of the judged rows that share their query, sorted by group."""
     view = source.with_format("arrow")
-    shared = np.flatnonzero(group >= 0)
-    for start in range(0, len(shared), BATCH):
-        chosen = shared[start : start + BATCH]
-        owners = [int(i) for i in chosen for _ in range(int(starts[i + 1] - starts[i]))]
-        rows = [int(r) for i in chosen for r in order[starts[i] : starts[i + 1]]]
-        for owner, row in zip(owners, form.read(view[rows]), strict=True):
-            found += [(int(group[owner]), owner, passage_digest(d.title, d.text)) for d in row.positives if d.text]
-    table = np.array(found, dtype=np.int64).reshape(-1, 3)
-    return group, table[np.argsort(table[:, 0], kind="stable")]
+
+    def positives() -> Iterator[Bytes]:
+        for at, block in in_blocks(group):
+            shared = at + np.flatnonzero(block >= 0)
+            for start in range(0, len(shared), BATCH):
+                chosen = shared[start : start + BATCH]
+                owners = [int(i) for i in chosen for _ in range(int(starts[i + 1] - starts[i]))]
+                rows = [int(r) for i in chosen for r in order[starts[i] : starts[i + 1]]]
+                found = [
+                    (int(group[owner]), owner, passage_digest(d.title, d.text))
+                    for owner, row in zip(owners, form.read(view[rows]), strict=True)
+                    for d in row.positives
+                    if d.text
+                ]
+                yield packed(*np.array(found, dtype=np.int64).reshape(-1, 3).T)
+
+    records = mapped(positives(), "S24")
+    records.sort()
+    columns = [mapped((unpacked(block)[i] for _, block in in_blocks(records)), np.int64) for i in range(3)]
+    return columns[0], columns[1], columns[2]

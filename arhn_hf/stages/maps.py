@@ -126,6 +126,8 @@ async def together(rows: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 def beside(*parts: Dataset) -> Dataset:
     """Columns of several datasets over the same rows, as one dataset."""
+    if len(parts[0]) == 0:  # `datasets` leaves empty ones out, with their columns
+        return Dataset(pa.schema([field for part in parts for field in part.features.arrow_schema]).empty_table())
     return concatenate_datasets([part.with_format(None) for part in parts], axis=1)
 
 

@@ -33,8 +33,8 @@ def make_prepare(
     def transform(table: pa.Table) -> pa.Table:
         judged, groups = table["judged"].to_pylist(), table["rows"].to_pylist()
         numbers = [number for group in groups for number in group]
-        span = range(numbers[0], numbers[-1] + 1)
-        read = form.read(view[span if len(span) == len(numbers) else numbers])
+        span = range(numbers[0], numbers[-1] + 1)  # sliced without copying; rows of a query may be spread in any order
+        read = form.read(view[span if numbers == list(span) else numbers])
         items, start = [], 0
         for i, group in zip(judged, groups, strict=True):
             row = to_judged(group, read[start : start + len(group)], form)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from arhn_hf.judges.asking import ROW
 from arhn_hf.judges.base import Judge
 from arhn_hf.methods.arhn import decide, needs_ranking
 from arhn_hf.records import GROUNDED, Decision, Ranking
@@ -26,6 +27,7 @@ def make_ranking(
 
     async def one(value: dict[str, Any]) -> list[Ranking]:
         row, prepared, answers, treatment = to_row(value), to_prepared(value), to_answers(value), treatments.of(value)
+        ROW.set(row.index)
         rankings = [Ranking() for _ in answers]
         if needs_ranking(row, prepared, answers, treatment, rules):
             candidates = [

@@ -38,6 +38,7 @@ ANSWERS = pa.schema(
                     [
                         ("status", pa.string()), ("snippet", pa.string()), ("field", pa.string()),
                         ("start", pa.int32()), ("end", pa.int32()), ("score", pa.float32()), ("truncated", pa.bool_()),
+                        ("judge", pa.string()),
                     ]
                 )
             ),
@@ -135,7 +136,7 @@ def answers_table(records: Sequence[Sequence[Answer]]) -> pa.Table:
             [
                 {
                     "status": a.status, "snippet": a.snippet, "field": a.field, "start": a.start, "end": a.end,
-                    "score": a.score, "truncated": a.truncated,
+                    "score": a.score, "truncated": a.truncated, "judge": a.judge,
                 }
                 for a in row
             ]

@@ -19,13 +19,18 @@ from arhn_hf.rules import Rules
 @dataclass
 class Treatments:
     """Row → `Treatment`. `answerable` is, per subset, the share of original positives that hold a grounded answer
-    (failed ones are in neither number); `untouched` are the subsets below `--min-answerable`."""
+    (failed ones are in neither number); `untouched` are the subsets below `--min-answerable`.
+
+    `whole` is false for one part of a source (`--shard`): the share of a part says nothing about its subset, so none is left
+    untouched there and every row is ranked that the merged run might need.
+    """
 
     rules: Rules
     criteria: Criteria
     ranks: bool
     answerable: Mapping[str, float] = field(default_factory=dict)
     subsets: frozenset[str] = frozenset()
+    whole: bool = True
     _only_filters: dict[str | None, bool] = field(default_factory=dict)  # by subset: the criteria normalise every name
 
     @property
@@ -36,7 +41,10 @@ class Treatments:
     @property
     def untouched(self) -> list[str]:
         """Subsets left as they are."""
-        return sorted(name for name, share in self.answerable.items() if share < self.rules.min_answerable)
+        return sorted(name for name in self.answerable if self._too_few(name))
+
+    def _too_few(self, subset: str) -> bool:
+        return self.whole and self.answerable.get(subset, 1.0) < self.rules.min_answerable
 
     def of(self, value: Mapping[str, Any], beyond: tuple[bool, ...] = ()) -> Treatment:
         """The treatment of one `ROWS` item."""
@@ -45,7 +53,7 @@ class Treatments:
             skip = "invalid_row"
         elif value["criterion"] == "skip":
             skip = "criterion_skip"
-        elif self.answerable.get(value["subset"] or "", 1.0) < self.rules.min_answerable:
+        elif self._too_few(value["subset"] or ""):
             skip = "subset_untouched"
         may = None
         subset = value["subset"]

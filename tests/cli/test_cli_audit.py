@@ -330,8 +330,8 @@ def test_a_saved_threshold_is_never_overwritten(folder: Path, gold: Path, tmp_pa
     ("words", "says"),
     [
         (("--save", "new.yaml"), "--save: needs --thresholds"),
-        (("--thresholds", "f1=0.5"), "--thresholds: 'f1=0.5' is not recall, precision or max_clean"),
-        (("--thresholds", "recall=2"), "--thresholds: 'recall=2' is not recall, precision or max_clean"),
+        (("--thresholds", "f1=0.5"), "--thresholds: 'f1=0.5' is not recall, precision, max_clean or band"),
+        (("--thresholds", "recall=2"), "--thresholds: 'recall=2' is not recall, precision, max_clean or band"),
         (("--thresholds", "precision=1"), "--thresholds: precision 1.0 cannot be reached: the best is"),
     ],
 )

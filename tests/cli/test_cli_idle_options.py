@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from cli_helpers import cli
 
+VLLM = ("--judge", "vllm", "--model", "m")
 SERVER = ("--judge", "server", "--model", "m", "--base-url")
 
 
@@ -27,6 +28,28 @@ SERVER = ("--judge", "server", "--model", "m", "--base-url")
         (("--concurrency", "3"), "--concurrency", "goes with --judge server only"),
         (("--responses", "r.jsonl"), "--responses", "goes with --judge replay only"),
         (("--judge", "vllm", "--model", "m", "--similarity-model", "e"), "--similarity-model", "--judge reader only"),
+        (("--cascade", "reader"), "--cascade", "goes with --judge vllm or server or replay only"),
+        (("--cascade-low", "0.2"), "--cascade-low", "goes with --cascade reader"),
+        (("--cascade-high", "0.8"), "--cascade-high", "goes with --cascade reader"),
+        (
+            (*SERVER, "http://h/v1", "--cascade", "reader", "--cascade-low", "0.8", "--cascade-high", "0.5"),
+            "--cascade-low",
+            "must not be above --cascade-high",
+        ),
+        (("--gpus", "2"), "--gpus", "goes with --judge vllm only"),
+        (("--tensor-parallel", "2"), "--tensor-parallel", "goes with --judge vllm only"),
+        ((*VLLM, "--gpus", "some"), "--gpus", "neither a number nor auto"),
+        ((*VLLM, "--gpus", "0"), "--gpus", "neither a number nor auto"),
+        ((*VLLM, "--gpus", "2", "--workers", "2"), "--workers", "does not go with --gpus"),
+        ((*VLLM, "--gpus", "2", "--executor", "ray"), "--gpus", "goes with --executor local"),
+        (
+            (*VLLM, "--tensor-parallel", "2", "--engine-arg", "tensor-parallel-size=2"),
+            "--engine-arg",
+            "tensor_parallel_size does not go with",
+        ),
+        ((*VLLM, "--gpus", "2", "--engine-arg", "data_parallel_size=2"), "--engine-arg", "data_parallel_size does not"),
+        (("--ray-address", "h:1"), "--ray-address", "goes with --executor ray"),
+        ((*SERVER, "http://h/v1", "--workers", "2"), "--workers", "goes with --judge reader or vllm only"),
         ((*SERVER, "localhost:1"), "--base-url", "is no address"),
         ((*SERVER, "http://"), "--base-url", "is no address"),
         ((*SERVER, "http://[bad"), "--base-url", "is no address"),

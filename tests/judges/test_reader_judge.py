@@ -16,7 +16,9 @@ from arhn_hf.records import Answer, Passage, Row, UsageError
 
 def ranks(scores: list[float | None], positives: int, **options: Any) -> list[int | None]:
     """The place of each passage (positives first) that a reader with these scores gives."""
-    passages = [Passage("positive" if i < positives else "negative", i, None, f"text {i}", None, []) for i in range(len(scores))]
+    passages = [
+        Passage("positive" if i < positives else "negative", i, None, f"text {i}", None, []) for i in range(len(scores))
+    ]
     row = Row(0, [0], "query", passages[:positives], passages[positives:])
     judge = ReaderJudge(cast(Asker, SimpleNamespace()), threshold=0.4, max_chunks=32, **options)
     answers = [Answer("engine_error") if one is None else Answer("answered", score=one) for one in scores]

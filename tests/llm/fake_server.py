@@ -99,7 +99,9 @@ class FakeServer:
 
 def completion(body: dict[str, Any], finish: str = "stop", text: str | None = None) -> dict[str, Any]:
     """A chat completion in OpenAI's shape."""
-    shown = body["messages"][1]["content"]
+    shown = body["messages"][-1 if len(body["messages"]) == 1 else 1]["content"]
+    if "<<passage " not in shown:
+        text = "yes"
     ranks = shown.count("<<passage ") > 1
     payload = {"messages": body["messages"], "schema": {"minItems": shown.count("<<passage ")}}
     reply = text if text is not None else scripted_reply(Request("rank" if ranks else "answer", payload)).text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from dataclasses import fields
 from typing import Any
 
@@ -12,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arhn_hf.config import RunConfig
-from arhn_hf.publishing.card_blocks import code, command, escaped, judged_by, prompts, source_name
+from arhn_hf.publishing.card_blocks import (
+    code,
+    command,
+    decided_by,
+    escaped,
+    judged_by,
+    prompts,
+    rules,
+    source_name,
+)
+from arhn_hf.publishing.summary import Summary
 from arhn_hf.rules import Rules
 
 LLM = {
@@ -50,6 +61,26 @@ def test_an_llm_judge_is_named_with_all_that_changes_what_it_says() -> None:
 def test_a_run_judged_by_the_reader_says_that_no_llm_read_it() -> None:
     assert "No LLM judged" in judged_by({"reader": READER})
     assert "none" in prompts({"reader": READER})
+
+
+def test_a_cascade_says_who_decided_how_many_and_by_which_scores() -> None:
+    judges = {"vllm": LLM, "reader": {**READER, "band": {"low": 0.1, "high": 0.9}}}
+    negative = (None, "negative", "no_answer", "not_ranked", False, "keep", "no_answer", None, None, None)
+    summary = Summary(Counter({(*negative, "reader"): 30, (*negative, "vllm"): 1970}))
+    said = decided_by(judges, summary)
+    for part in (
+        "30 of 2,000 negatives",
+        "Qwen/Qwen3-32B",
+        "below a score of 0.1",
+        "from 0.9 on",
+        "every labelled positive",
+    ):
+        assert part in said
+    never = decided_by({**judges, "reader": {**READER, "band": {"low": 0.1, "high": 1.0}}}, summary)
+    assert "an answer from" not in never
+    whole = document(judges=judges)
+    assert "--cascade reader --cascade-low 0.1 --cascade-high 0.9" in command(whole)
+    assert "- band of judge reader: low 0.1 high 0.9" in rules(whole)
 
 
 def test_prompts_stand_word_for_word_in_fences_they_cannot_close() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from arhn_hf.formats import detect
 from arhn_hf.records import Document, SourceRow
 from arhn_hf.stages import index as index_module
+from arhn_hf.stages import ondisk
 from arhn_hf.stages.index import Index, build_index, invalid_reason, passage_digest
 
 
@@ -78,18 +79,25 @@ def test_labeled_pairs_without_a_positive_belong_to_their_query() -> None:
 
 
 @settings(max_examples=60, deadline=None, database=None)
-@given(st.lists(st.sampled_from(["a", "b", "c", "d", ""]), min_size=1, max_size=14), st.sampled_from([1, 3, 1000]))
+@given(st.lists(st.sampled_from(["a", "b", "c", "d", "B", ""]), min_size=1, max_size=14), st.sampled_from([1, 3, 1000]))
 def test_every_source_row_is_in_one_group(queries: list[str], batch: int) -> None:
-    before = index_module.BATCH
-    index_module.BATCH = batch
-    try:
+    with pytest.MonkeyPatch.context() as patch:  # records of a mapped file are worked on in blocks: of these too
+        patch.setattr(index_module, "BATCH", batch)
+        patch.setattr(index_module, "BLOCK", batch)
+        patch.setattr(ondisk, "BLOCK", batch)
         index = index_of(triplets(*((query, f"p{i}", "n") for i, query in enumerate(queries))))
-    finally:
-        index_module.BATCH = before
+        taken = index.sample(3, 1)
+        items = index.dataset(taken).to_list()
+        everything = index.dataset(index.sample(None, 1)).to_list()
     expected: dict[str, list[int]] = {}
     for i, query in enumerate(queries):
         expected.setdefault(query or f"empty {i}", []).append(i)
     assert groups(index) == list(expected.values())
+    assert items == [{"judged": i, "rows": index.rows(i)} for i in taken]
+    assert [item["rows"] for item in everything] == groups(index)
+    for i, rows in enumerate(groups(index)):
+        same = [r for r, query in enumerate(queries) if query and query.lower() == queries[rows[0]].lower()]
+        assert index.positives_elsewhere(i) == {passage_digest(None, f"p{r}") for r in same if r not in rows}
 
 
 # ---- positives elsewhere
