@@ -85,5 +85,6 @@ class CascadeJudge(Judge):
 
     def _about_first(self) -> dict[str, Any]:
         about = self._first.describe()
-        del about["answer_threshold"]  # the band stands in its place
+        for name in ("answer_threshold", "relabel_threshold"):  # the band stands in their place
+            del about[name]
         return {**about, "band": {"low": self._band.low, "high": self._band.high}}
