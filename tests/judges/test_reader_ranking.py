@@ -27,17 +27,17 @@ def ranks(scores: list[float | None], positives: int, **options: Any) -> list[in
 
 
 def test_scores_rank_where_the_reader_is_sure() -> None:
-    assert ranks([0.75, 0.9, 0.71, 0.8], 1) == [3, 1, 4, 2]
+    assert ranks([0.85, 0.9, 0.81, 0.88], 1) == [3, 1, 4, 2]
 
 
 def test_a_negative_below_the_relabel_threshold_stands_below_every_positive() -> None:
-    assert ranks([0.1, 0.5, 0.69, 0.9, 0.45], 2) == [3, 2, 4, 1, 5]
-    assert ranks([0.1, 0.5, 0.69, 0.9, 0.45], 2, relabel_threshold=0.0) == [5, 3, 2, 1, 4]
+    assert ranks([0.1, 0.5, 0.79, 0.9, 0.45], 2) == [3, 2, 4, 1, 5]
+    assert ranks([0.1, 0.5, 0.79, 0.9, 0.45], 2, relabel_threshold=0.0) == [5, 3, 2, 1, 4]
     assert ranks([0.1, 0.2, 1.0], 2, relabel_threshold=1.0) == [3, 2, 1]
 
 
 def test_equal_scores_keep_their_order_and_what_failed_has_no_place() -> None:
-    assert ranks([0.8, 0.8, None, 0.8], 1) == [1, 2, None, 3]
+    assert ranks([0.9, 0.9, None, 0.9], 1) == [1, 2, None, 3]
 
 
 @pytest.mark.parametrize("judge", [{"judge": "vllm", "model": "m"}, {"judge": "cross-encoder", "model": "m"}])
