@@ -105,6 +105,8 @@ class Fleet(Engine):
         self._end(EngineError("the engine is closed"))
         with self._lock:
             links = [seat.link for seat in self._seats if seat.link is not None]
+            for seat in self._seats:
+                seat.outbox.put(None)
         stopping = [threading.Thread(target=link.stop, args=(_GRACE,), daemon=True) for link in links]
         for thread in stopping:
             thread.start()

@@ -64,7 +64,9 @@ def test_a_query_has_its_text_its_positives_and_the_best_grade_among_them(judged
 
 def test_a_judge_without_scores_gives_none(scoreless: Path, judged: Path, gathered: Gather) -> None:
     found, scored = gathered(scoreless), gathered(judged)
-    assert [one._replace(score=None) for one in scored.candidates] == found.candidates
+    assert [one._replace(score=None, judge=None) for one in scored.candidates] == [
+        one._replace(judge=None) for one in found.candidates
+    ]  # the judges of two runs
     assert (found.left_out, found.unlabelled) == (scored.left_out, scored.unlabelled)
 
 

@@ -21,13 +21,17 @@ SPECIAL = {
     "filter_only": ("facts", "howto"),
     "engine_arg": ("a=1", "b=x"),
     "base_url": "http://localhost:8000/v1",
+    "gpus": "2",
+    "shard": "2/8",
 }
 # Options that a value of another one cannot do without.
 VLLM, SERVER = ["--judge", "vllm", "--model", "m"], ["--judge", "server", "--model", "m", "--base-url", "http://h/v1"]
 COMPANIONS = {
     "judge": ["--responses", "recorded.jsonl"], "responses": ["--judge", "replay"], "engine_arg": VLLM, "thinking": VLLM,
     "max_tokens": VLLM, "prompts": VLLM, "base_url": [*SERVER[:4]], "request_timeout": SERVER, "patience": SERVER,
-    "concurrency": SERVER,
+    "concurrency": SERVER, "cascade": SERVER, "cascade_low": [*SERVER, "--cascade", "reader"],
+    "cascade_high": [*SERVER, "--cascade", "reader"], "gpus": VLLM, "tensor_parallel": VLLM,
+    "ray_address": ["--executor", "ray"],
     **{name: ["--push", "me/x"] for name in ("private", "create_pr", "push_revision", "tag", "commit_message", "into_existing")},
 }  # fmt: skip
 Captured = Callable[[], RunConfig]

@@ -32,6 +32,7 @@ REFINE = HEAD | {
     "gates",
     "push",
     "seconds",
+    "shard",
 }
 INNER = {
     "source": {"id", "revision", "name", "split", "format", "fingerprint"},
