@@ -36,8 +36,9 @@ from arhn_hf.store import Store
 class Recorder(Engine):
     """Passes requests on and keeps them with their responses in `exchanges`, in the order they were sent."""
 
-    def __init__(self, inner: Engine, exchanges: list[tuple[Request, Future[Response]]]) -> None:
-        self.inner, self.identity, self.exchanges = inner, inner.identity, exchanges
+    def __init__(self, inner: Engine, exchanges: list[tuple[Request, Future[Response]]] | None = None) -> None:
+        self.inner, self.identity = inner, inner.identity
+        self.exchanges = [] if exchanges is None else exchanges
 
     def submit(self, request: Request) -> Future[Response]:
         """See `Engine.submit`."""

@@ -142,10 +142,10 @@ def test_fresh_deletes_outputs_first_and_keeps_answers(source: Path, tmp_path: P
     seen: list[bool] = []
 
     class Looking(Monitor):
-        def begin(self, stage: str, total: int | None = None) -> None:
+        def begin(self, stage: str, *more: Any, **options: Any) -> None:
             if stage == "deciding":
                 seen.extend((output / name).exists() for name in ("combined", "filter", "evidence", "arhn.json"))
-            super().begin(stage, total)
+            super().begin(stage, *more, **options)
 
     engine = ScriptedEngine()
     go(source, output, engine, Looking(), fresh=True)
