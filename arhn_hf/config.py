@@ -123,7 +123,7 @@ class RunConfig(Rules):
         group=JUDGE, choices=("reader",),
     )  # fmt: skip
     cascade_low: float = option(
-        0.1, "Score of the reader below which a negative holds no answer; 0 trusts it nowhere.",
+        0.02, "Score of the reader below which a negative holds no answer; 0 trusts it nowhere.",
         group=JUDGE, kind=float, minimum=0, maximum=1,
     )  # fmt: skip
     cascade_high: float = option(
