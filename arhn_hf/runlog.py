@@ -1,7 +1,8 @@
-"""The run's log, `.arhn/run.jsonl`: one JSON object a line, written so that a reader who follows it never sees half a line.
+"""The run's log, `.arhn/run.jsonl`: one JSON object a line, and no half line that stays.
 
 A line goes into the file by one system call, and one that did not fit (a full disk) is taken back. What a killed run may
-have left behind half written goes when the next one begins.
+have left behind half written goes when the next one begins. Who follows the file as it grows may see the beginning of a line
+an instant before its end (a system call that crosses a page is seen page by page): a line ends with its line break.
 """
 
 from __future__ import annotations
