@@ -165,9 +165,7 @@ def open_run(folder: Path, work: Path) -> StoredRun:
 
 def read_parquet(files: list[Path], work: Path) -> Dataset:
     """Parquet files as one dataset, through a cache of their own. Raises `UsageError` for a file that cannot be read."""
-    with contextlib.suppress(
-        pa.ArrowException
-    ):  # what cannot be read is said below; `load_dataset` reads no empty file
+    with contextlib.suppress(pa.ArrowException):  # said below; `load_dataset` reads no empty file
         if not any(pq.ParquetFile(f).metadata.num_rows for f in files):
             return Dataset(pq.read_table(files[0]))
     try:

@@ -72,8 +72,8 @@ def audit(
     """Measure the judge of a finished folder; returns the object that `arhn-hf audit --json` prints.
 
     `samples` draws of the queries make each 95 % interval. `thresholds` such as `recall=0.5` fits a decision threshold on these
-    labels, `band=0.02` the band of a cascade. `cross_encoder` is measured among the baselines (`opened`). Raises `UsageError` if the folder is not finished, its source
-    not at hand, or the labels cannot be used.
+    labels, `band=0.02` the band of a cascade. `cross_encoder` is measured among the baselines (`opened`). Raises `UsageError` if
+    the folder is not finished, its source not at hand, or the labels cannot be used.
     """
     monitor = monitor or Monitor()
 

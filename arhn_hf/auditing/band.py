@@ -64,9 +64,7 @@ def refuse_other_judges(judges: dict[str, Any]) -> None:
         raise UsageError(why, where="--thresholds band", hint="Refine a labelled sample with the LLM first")
 
 
-def fitted_band(
-    audited: Audited, scores: Floats, loss: float, *, samples: int, seed: int
-) -> dict[str, Any]:  # fmt: skip
+def fitted_band(audited: Audited, scores: Floats, loss: float, *, samples: int, seed: int) -> dict[str, Any]:
     """The narrowest band that loses at most `loss` of the precision and of the recall of "leaves the negatives"; `scores`
     are those of `reader_scores`.
 
@@ -87,11 +85,8 @@ def fitted_band(
         "target": f"band={loss:g}", "share_left": float(band.left(scores).mean()),
         **lost(band.leaves(scores, strong)), "held_out": {"share_left": float(left.mean()), **lost(elsewhere)},
     })  # fmt: skip
-    return {
-        **found,
-        "cascade_low": band.low,
-        "cascade_high": band.high,
-    }  # not rounded: a passage may stand on the border
+    # Not rounded, as other figures are: a passage may stand on the border.
+    return {**found, "cascade_low": band.low, "cascade_high": band.high}
 
 
 def reader_scores(inputs: Inputs, audited: Audited, monitor: Monitor, scratch: Path) -> Floats:

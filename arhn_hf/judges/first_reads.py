@@ -44,5 +44,6 @@ def first_reads(
                 monitor.advance(len(found))
                 yield from found
         finally:
+            monitor.on_interrupt.remove(asker.interrupt)
             asker.engine.close()
             store.close()

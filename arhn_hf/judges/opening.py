@@ -89,8 +89,8 @@ def _other_reader(monitor: Monitor, config: RunConfig) -> type[ReaderJudge]:
     usual = option_fields()["answer_threshold"].default
     if config.answer_threshold == usual:
         monitor.notice(
-            f"The threshold {usual} was chosen for the embedded reader, and this model's scores are on another scale: "
-            "set --answer-threshold by `arhn-hf audit --thresholds`."
+            f"The threshold {usual} was chosen for the embedded reader, and this model's scores are on another scale: set "
+            "--answer-threshold by `arhn-hf audit --thresholds`, and --relabel-threshold with it."
         )
     return TorchReaderJudge
 

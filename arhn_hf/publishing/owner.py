@@ -122,7 +122,7 @@ def _is_self(holder: dict[str, Any]) -> bool:
 def _runs(holder: dict[str, Any]) -> bool:
     """Whether a process of this machine runs; one of somebody else's does."""
     try:
-        os.kill(int(holder.get("pid") or 0), 0)
+        os.kill(holder["pid"], 0)
     except ProcessLookupError:
         return False
     except PermissionError:
@@ -144,5 +144,5 @@ def _read(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     if isinstance(value, dict):
-        return value
+        return value if isinstance(value.get("pid"), int) else {}
     return {"pid": value} if isinstance(value, int) else {}

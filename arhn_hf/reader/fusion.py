@@ -57,15 +57,11 @@ class Fusion:
 
     def score(self, margin: float, near: Similarities) -> float:
         """The calibrated score in [0, 1] of the span margin, which is squashed, and the similarities."""
-        alone = near.positive is None or near.positive_query is None
-        fitted = self._fitted["without_positives" if alone else "with_positives"]
         width = self._fitted["margin_width"]
-        signals = {
-            "margin": width * math.tanh(margin / width), "similarity_query": near.query,
-            "similarity_positive": near.positive, "positive_similarity_query": near.positive_query,
-        }  # fmt: skip
-        total: float = fitted["intercept"]
-        for name, value in signals.items():
-            if value is not None and name in fitted:
-                total += fitted[name] * value
+        signals = {"margin": width * math.tanh(margin / width), "similarity_query": near.query}
+        fitted = self._fitted["without_positives"]
+        if near.positive is not None and near.positive_query is not None:
+            signals |= {"similarity_positive": near.positive, "positive_similarity_query": near.positive_query}
+            fitted = self._fitted["with_positives"]
+        total: float = fitted["intercept"] + sum(fitted[name] * value for name, value in signals.items())
         return 1 / (1 + math.exp(-max(-60.0, min(60.0, total))))

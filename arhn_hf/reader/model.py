@@ -76,7 +76,7 @@ class ReaderModel:
 
     Args:
         folder: holds the files of FILES; default: the weights inside the package.
-        cached_vectors: how many vectors (1.5 KB each) of positives and texts seen lately to keep.
+        cached_vectors: how many vectors (1.5 KB each) of passages and texts seen lately to keep.
 
     Raises:
         FileNotFoundError: a file is missing in `folder`.
@@ -100,7 +100,7 @@ class ReaderModel:
         self._reader = Network(folder / "reader.onnx", words)
         self._open_encoder = lru_cache(maxsize=1)(lambda: Network(folder / "encoder.onnx", words))
         self.fusion = Fusion(folder / "fusion.json")
-        self._positives: Cache[_Passes] = Cache(cached_vectors, lambda one: 2 * len(one.passage))
+        self._read_lately: Cache[_Passes] = Cache(cached_vectors, lambda one: 2 * len(one.passage))
         self._texts: Cache[Floats] = Cache(cached_vectors, len)
 
     def count_tokens(self, text: str) -> int:
@@ -130,7 +130,7 @@ class ReaderModel:
         """
         if max_chunks < 1:
             raise ValueError(f"max_chunks is {max_chunks}; give 1 or more")
-        own = self._passes(query, title, text, max_chunks)
+        own = self._kept(query, title, text, max_chunks)
         if own.span is None:
             return Reading(0.0, EMPTY_MARGIN, None, None, None, Similarities(0.0), 0, own.truncated)
         others = [self._kept(query, *positive, max_chunks) for positive in positives]
@@ -147,9 +147,9 @@ class ReaderModel:
         )
 
     def _kept(self, query: str, title: str | None, text: str, max_chunks: int) -> _Passes:
-        """`_passes` of a labelled positive: every passage of its query is compared with it, so it is read once."""
+        """`_passes`, remembered: a labelled positive is read once, for itself and for all that is compared with it."""
         key = hashlib.sha256("\0".join([str(max_chunks), query, title or "", text]).encode("utf-8", "surrogatepass"))
-        return self._positives.get(key.digest(), lambda: self._passes(query, title, text, max_chunks))
+        return self._read_lately.get(key.digest(), lambda: self._passes(query, title, text, max_chunks))
 
     def _passes(self, query: str, title: str | None, text: str, max_chunks: int) -> _Passes:
         """Reads the windows of a passage."""

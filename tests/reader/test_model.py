@@ -98,7 +98,7 @@ def test_padding_changes_no_bit(model: ReaderModel) -> None:
 
 def test_bits_do_not_depend_on_what_the_cache_still_holds(model: ReaderModel, monkeypatch: pytest.MonkeyPatch) -> None:
     before = [model.read(q, None, b, [(None, a)]) for q, a, b in PAIRS]
-    monkeypatch.setattr(model, "_positives", Cache(0, lambda one: 1))
+    monkeypatch.setattr(model, "_read_lately", Cache(0, lambda one: 1))
     assert [model.read(q, None, b, [(None, a)]) for q, a, b in PAIRS] == before
 
 
