@@ -9,12 +9,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import yaml
-
+from arhn_hf.contradictions import refuse_contradictions
 from arhn_hf.records import VARIANTS, UsageError
 from arhn_hf.rules import Rules, option, option_name, validate
 from arhn_hf.shards import Shard, parse_shard
@@ -22,15 +19,6 @@ from arhn_hf.shards import Shard, parse_shard
 SOURCE, OUTPUT, JUDGE, CRITERIA, RANKING, GATES = "Source", "Output", "Judge", "Criteria", "Ranking", "Gates"
 PUBLISHING, EXECUTION = "Publishing", "Several engines"
 TARGET_NAMES = ("tevatron", "flagembedding", "triplet", "n-tuple", "labeled-pair")
-_LLMS = ("vllm", "server")
-_ONLY_FOR = {
-    "engine_arg": ("vllm",), "base_url": ("server",), "request_timeout": ("server",), "patience": ("server",),
-    "concurrency": ("server",), "thinking": _LLMS, "max_tokens": _LLMS, "prompts": _LLMS, "similarity_model": ("reader",),
-    "responses": ("replay",), "relabel_threshold": ("reader",), "cascade": (*_LLMS, "replay"),
-    "gpus": ("vllm",), "tensor_parallel": ("vllm",), "executor": ("reader", "vllm"),
-    "workers": ("reader", "vllm"), "ray_address": ("reader", "vllm"),
-}  # fmt: skip
-"""Options that mean something to these judges alone: elsewhere they could only be ignored."""
 RELABEL_THRESHOLD = 0.8  # chosen on TREC-DL 2021, looked at on 2019: training/reader/README.md
 JUDGES = ("reader", "cross-encoder", "vllm", "server", "replay")
 
@@ -243,69 +231,8 @@ class RunConfig(Rules):
             object.__setattr__(self, name, tuple(value))
         validate(self)
         self.variant_names  # noqa: B018 - raises when the list is wrong
-        if self.part is not None and self.push is not None:
-            raise UsageError(
-                "goes with the whole, not with --shard",
-                where="--push",
-                hint="Merge the parts, then `arhn-hf push` the result",
-            )
-        for item in self.criterion:
-            value = item.rpartition("=")[2]
-            if "=" not in item or value not in ("question", "claim", "skip"):
-                raise UsageError(f"{item!r} is not SUBSET=question, claim or skip", where="--criterion")
-        if self.judge == "replay" and self.responses is None:
-            raise UsageError("--judge replay needs a file", where="--responses")
-        if self.judge not in ("reader", "replay") and not self.model:
-            raise UsageError(f"--judge {self.judge} needs a model", where="--model")
-        for name, judges in _ONLY_FOR.items():
-            if self.judge not in judges and getattr(self, name) != option_fields()[name].default:
-                raise UsageError(f"goes with --judge {' or '.join(judges)} only", where=option_name(name))
-        for name in ("cascade_low", "cascade_high"):
-            if self.cascade is None and getattr(self, name) != option_fields()[name].default:
-                raise UsageError("goes with --cascade reader", where=option_name(name))
-        if self.cascade_low > self.cascade_high:
-            raise UsageError("must not be above --cascade-high", where="--cascade-low")
-        if self.judge == "server" and not self.base_url:
-            raise UsageError(
-                "--judge server needs the endpoint", where="--base-url", hint="Such as http://localhost:8000/v1"
-            )
-        if self.base_url is not None and not _is_address(self.base_url):
-            raise UsageError(
-                f"{self.base_url!r} is no address", where="--base-url", hint="Such as http://localhost:8000/v1"
-            )
-        for item in self.engine_arg:
-            if "=" not in item:
-                raise UsageError(f"{item!r} is not KEY=VALUE", where="--engine-arg")
-        self._refuse_mixed_engines()
-        for name in publishing_names():
-            if name not in ("push", "license", "card_template") and getattr(self, name) and self.push is None:
-                raise UsageError("goes with --push", where=option_name(name))
-        if self.create_pr and (self.tag or self.push_revision):
-            other = "--tag" if self.tag else "--push-revision"
-            raise UsageError(f"goes with no pull request: leave out {other}", where="--create-pr")
-        if self.window_positives >= self.window_size:
-            raise UsageError(
-                "leaves no room for candidates: it must be smaller than --window-size", where="--window-positives"
-            )
-
-    def _refuse_mixed_engines(self) -> None:
-        """Options for several engines that say two things at once, or nothing."""
-        if self.gpus is not None and self.gpus != "auto" and not (self.gpus.isdigit() and int(self.gpus) > 0):
-            raise UsageError(f"{self.gpus!r} is neither a number nor auto", where="--gpus")
-        if self.ray_address is not None and self.executor != "ray":
-            raise UsageError("goes with --executor ray", where="--ray-address")
-        if self.gpus is not None and self.executor == "ray":
-            raise UsageError("goes with --executor local", where="--gpus", hint="On Ray it is --workers")
-        if self.gpus is not None and self.workers is not None:
-            raise UsageError("does not go with --gpus: there is one for each of them", where="--workers")
-        ours = {"tensor_parallel_size": self.tensor_parallel > 1, "data_parallel_size": self.gpus or self.workers}
-        for item in self.engine_arg:
-            name = item.split("=", 1)[0].strip().lstrip("-").replace("-", "_")
-            if ours.get(name) or (name == "tensor_parallel_size" and (self.gpus or self.executor == "ray")):
-                raise UsageError(
-                    f"{name} does not go with several engines", where="--engine-arg",
-                    hint="--tensor-parallel N splits a model, --gpus or --workers repeat it",
-                )  # fmt: skip
+        self.part  # noqa: B018 - raises when --shard is wrong
+        refuse_contradictions(self, option_fields())
 
     @property
     def variant_names(self) -> tuple[str, ...]:
@@ -336,15 +263,6 @@ def option_fields(record: type = RunConfig) -> dict[str, Any]:
     return {item.name: item for item in fields(record) if "help" in item.metadata}
 
 
-def _is_address(url: str) -> bool:
-    """Whether a URL names a host to speak HTTP with."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port or an IPv6 address that is none
-        return False
-
-
 def gate_names() -> tuple[str, ...]:
     """Names of the options that are quality gates."""
     return tuple(name for name, item in option_fields().items() if item.metadata["group"] == GATES)
@@ -367,53 +285,3 @@ def suggestion(key: str, known: Mapping[str, Any]) -> str:
         return f"; did you mean '{name[3:]}: false'?"
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def read_yaml(path: str) -> dict[str, Any]:
-    """Options of a `--config` file (dashes and underscores are the same).
-
-    Raises `UsageError` for an unreadable file, broken YAML, or a key that is no option (suggesting the near one).
-    """
-    try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot be read ({error.__class__.__name__})", where=path) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise UsageError(f"not valid YAML ({getattr(error, 'problem', error)})", where=f"{path}{line}") from error
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
-        raise UsageError("must hold options as `key: value` lines", where=path)
-    known = option_fields()
-    values: dict[str, Any] = {}
-    for key, value in loaded.items():
-        name = str(key).replace("-", "_")
-        if name != "source" and name not in known:
-            raise UsageError(f"unknown key {key!r}{suggestion(str(key), known)}", where=path)
-        meta: Any = known[name].metadata if name != "source" else {"kind": str, "multiple": False}
-        if name == "variants" and isinstance(value, list):
-            value = ",".join(str(one) for one in value)
-        if not meta["multiple"] and not _fits(value, meta["kind"]):
-            raise UsageError(f"{value!r} is not {_KINDS[meta['kind']]}", where=f"{path}, {key}")
-        if isinstance(value, Mapping) and name != "criterion":
-            raise UsageError(f"{value!r} is not a list", where=f"{path}, {option_name(name)}")
-        values[name] = _listed(value) if meta["multiple"] else value
-    return values
-
-
-_KINDS = {str: "text (quotes make it one)", int: "a whole number", float: "a number", bool: "true or false"}
-
-
-def _fits(value: Any, kind: type) -> bool:
-    if isinstance(value, bool):  # an int to Python, not to a person
-        return kind is bool
-    return value is None or isinstance(value, (int, float) if kind is float else kind)
-
-
-def _listed(value: Any) -> Any:
-    """What YAML may hold for an option that can be given several times: a list, one value, or a mapping of `SUBSET: criterion`."""
-    if isinstance(value, Mapping):
-        return [f"{key}={one}" for key, one in value.items()]
-    return [] if value is None else [str(one) for one in value] if isinstance(value, list) else [str(value)]

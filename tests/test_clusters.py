@@ -15,7 +15,8 @@ import pytest
 from scripted import folder_bytes
 
 import arhn_hf
-from arhn_hf.config import RunConfig, read_yaml
+from arhn_hf.config import RunConfig
+from arhn_hf.config_file import read_yaml
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")

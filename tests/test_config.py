@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from arhn_hf.config import RunConfig, option_fields, read_yaml
+from arhn_hf.config import RunConfig, option_fields
+from arhn_hf.config_file import read_yaml
 from arhn_hf.records import UsageError
 from arhn_hf.rules import Rules, option_name
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from arhn_hf.config import option_fields, read_yaml
+from arhn_hf.config import option_fields
+from arhn_hf.config_file import read_yaml
 from arhn_hf.rules import option_name
 
 _OWN_GROUP = "General"

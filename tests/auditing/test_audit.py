@@ -17,7 +17,7 @@ from scripted import folder_bytes
 from arhn_hf.auditing.audit import LabelSource, audit
 from arhn_hf.auditing.section import section_text, span, write_section
 from arhn_hf.auditing.thresholds import save_threshold
-from arhn_hf.config import read_yaml
+from arhn_hf.config_file import read_yaml
 from arhn_hf.publishing.card_text import AUDIT, BEGIN, END
 from arhn_hf.records import ArhnError, UsageError
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from arhn_hf.auditing.audit import LabelSource, audit
 from arhn_hf.auditing.band import Fitted, fit, refuse_other_judges, save_band
 from arhn_hf.auditing.measures import precision_recall
-from arhn_hf.config import RunConfig, read_yaml
+from arhn_hf.config import RunConfig
+from arhn_hf.config_file import read_yaml
 from arhn_hf.records import UsageError
 
 FIELD = LabelSource(grades="grade")
