@@ -85,7 +85,7 @@ def _sentences(report: dict[str, Any]) -> Text:
             "Judged by the embedded reader: no LLM read these passages. Good for trials; look at the evidence."
         )
     lines.append(
-        f"Of 10 negatives {rates['relabel']:.1f} relabeled and {rates['filter']:.1f} filtered "
+        f"Of 10 negatives {rates['relabel']:.2f} relabeled and {rates['filter']:.2f} filtered "
         f"(published for ARHN with a large LLM: {PUBLISHED['relabel']} and {PUBLISHED['filter']})."
     )
     lines.append(

@@ -41,7 +41,7 @@ def blocks(document: dict[str, Any], summary: Summary, place: str) -> dict[str, 
     return {
         "judged_by": decided_by(document["judges"], summary), "source": source_name(source), "picture": f"![What became of the hard negatives]({PICTURE})",
         "loading": loading(document, place), "table": table(summary), "histogram": histogram(results),
-        "relabel": f"{results['per_10_negatives']['relabel']:.1f}", "filter": f"{results['per_10_negatives']['filter']:.1f}",
+        "relabel": f"{results['per_10_negatives']['relabel']:.2f}", "filter": f"{results['per_10_negatives']['filter']:.2f}",
         "considered": f"{summary.considered():,}", "failed": failures["count"], "meant": failures["of"], "limit": failures["limit"], "failures": failures_in_words(failures),
         "variants": variants(results), "criteria": criteria(document["criteria"]), "gates": gates(results["gates"]),
         "rules": rules(document), "prompts": prompts(document["judges"]), "command": code(command(document), "sh"),
