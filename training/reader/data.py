@@ -137,7 +137,7 @@ class Bm25:
 
 
 def _size(rng: random.Random) -> int:
-    return rng.choices((1, 2, 3, 4, 6, 99), (0.10, 0.24, 0.22, 0.15, 0.11, 0.18))[0]
+    return rng.choices((1, 2, 3, 4, 6, 99), (0.09, 0.21, 0.20, 0.14, 0.12, 0.24))[0]
 
 
 def _cut(sentences: Sequence[tuple[int, int]], keep: tuple[int, int], size: int, rng: random.Random) -> tuple[int, int]:
@@ -175,6 +175,18 @@ def _positive(paragraph: Paragraph, question: Question, rng: random.Random) -> P
     return _titled(_ask(question.text, rng), paragraph.title, text, span, rng)
 
 
+def _longer(pair: Pair, paragraph: Paragraph, others: Sequence[Paragraph], rng: random.Random) -> Pair:
+    """`pair` with a window of another paragraph of its article, which holds no answer, before or behind its text."""
+    other = rng.choice(others)
+    more = _window_near(pair.question, other, rng) if other is not paragraph and other.sentences else ""
+    if pair.span is None or not more.strip() or occurrences(more, pair.text[slice(*pair.span)]):
+        return pair
+    if rng.random() < 0.5:
+        return Pair(pair.question, pair.title, f"{pair.text} {more}", pair.span)
+    start, end = pair.span
+    return Pair(pair.question, pair.title, f"{more} {pair.text}", (start + len(more) + 1, end + len(more) + 1))
+
+
 def _window_near(question: str, paragraph: Paragraph, rng: random.Random) -> str:
     """A window of another paragraph around the sentence that shares most words with the question."""
     best = max(paragraph.sentences, key=lambda s: _overlap(question, paragraph.context[s[0] : s[1]]))
@@ -209,18 +221,22 @@ def _negative(
 
 
 def training_pairs(
-    paragraphs: Sequence[Paragraph], seed: int, answerable: float = 0.6, group: int = 8192
+    paragraphs: Sequence[Paragraph], seed: int, answerable: float = 0.6, longer: float = 0.0, group: int = 8192
 ) -> Iterator[list[Pair]]:
     """Groups of `group` pairs without end, in a seeded order; a share `answerable` of them holds the answer.
 
     Negatives: 35 % the same paragraph without its answer sentences, 50 % what BM25 finds nearest to the question and
     that holds no gold answer, 15 % random. Windows of one sentence to the whole paragraph, drawn alike for both
     kinds, so that length says nothing. One pair in seventeen has its first sentence as the title, so that a title
-    may hold the answer too. Every question comes once before any comes again, in each kind.
+    may hold the answer too. A share `longer` of the answerable ones goes on with a window of another paragraph of the
+    same article: the same answer among other sentences when its question comes again. Every question comes once before any comes again, in each kind.
     """
     rng = random.Random(seed)
     asked = [(p, q) for p in paragraphs for q in p.questions if p.sentences]
     index = Bm25([p.context for p in paragraphs])
+    articles: dict[str, list[Paragraph]] = {}
+    for paragraph in paragraphs:
+        articles.setdefault(paragraph.title, []).append(paragraph)
     left: dict[bool, list[int]] = {True: [], False: []}
     while True:
         out: list[Pair] = []
@@ -238,6 +254,8 @@ def training_pairs(
                 if kind
                 else _negative(paragraph, question, near[i], paragraphs, rng)
             )
+            if pair and kind and rng.random() < longer:
+                pair = _longer(pair, paragraph, articles[paragraph.title], rng)
             if pair:
                 out.append(_first_sentence_as_title(pair) if rng.random() < 0.06 else pair)
         yield out

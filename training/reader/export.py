@@ -3,7 +3,7 @@
 Why it exists: the graphs are built node by node so that they have no batch dimension, no mask and no padding, and so that
 every large product of matrices is one of integers. Weights have eight bits and one scale an output channel; the reader was
 trained with them rounded so. Activations of eight bits would change one snippet in twenty, so they have two digits of seven
-bits each and one scale a token, and every product is made twice. Seven, because then the sum of two products fits the 16 bits
+bits each and one scale an input, and every product is made twice. Seven, because then the sum of two products fits the 16 bits
 in which older x86 CPUs add them: all sums are exact, and therefore equal, on every CPU. Both graphs take word vectors from
 one shared table, which training leaves as it was.
 """
@@ -57,23 +57,23 @@ class Graph:
         """x @ weight.T + bias, `weight` of shape (out, in); `whole`: in integers."""
         if not whole:
             return self.op("Add", self.op("MatMul", x, self.constant(weight.T)), self.constant(bias))
-        values, scale = quantise(weight)
-        largest = self.op("ReduceMax", self.op("Abs", x), self.constant(np.array([-1], np.int64)), keepdims=1)
+        values, widths = quantise(weight)
+        largest = self.op("ReduceMax", self.op("Abs", x), keepdims=0)
         largest = self.op("Max", largest, self.constant(np.float32(1e-6)))
-        zero, matrix, widths = (
-            self.constant(np.array(ZERO, np.uint8)),
-            self.constant(values.T),
-            self.constant(scale[:, 0]),
+        zero, matrix = self.constant(np.array(ZERO, np.uint8)), self.constant(values.T)
+        scales = self.constant(widths[:, 0])
+
+        def product(digit: str, step: str, *bias: str) -> str:
+            inputs = (digit, matrix, step, scales, zero, *(("", *bias) if bias else ()))
+            return self.op("MatMulIntegerToFloat", *inputs, domain="com.microsoft")
+
+        coarse, fine = (
+            self.op("Mul", largest, self.constant(np.float32(step))) for step in (1 / DIGIT, 1 / (2 * DIGIT * DIGIT))
         )
-        left, products = self.op("Div", x, largest), []
-        for step in (np.float32(1 / DIGIT), np.float32(1 / (2 * DIGIT * DIGIT))):
-            width = self.constant(step)
-            digit = self.op("QuantizeLinear", left, width, zero)
-            if not products:
-                left = self.op("Sub", left, self.op("DequantizeLinear", digit, width, zero))
-            product = self.op("MatMulIntegerToFloat", digit, matrix, width, widths, zero, domain="com.microsoft")
-            products.append(product)
-        return self.op("Add", self.op("Mul", self.op("Add", *products), largest), self.constant(bias))
+        first = self.op("QuantizeLinear", x, coarse, zero)
+        left = self.op("Sub", x, self.op("DequantizeLinear", first, coarse, zero))
+        second = self.op("QuantizeLinear", left, fine, zero)
+        return self.op("Add", product(first, coarse), product(second, fine, self.constant(bias)))
 
     def norm(self, x: str, weight: np.ndarray, bias: np.ndarray) -> str:
         """Layer norm over the last axis."""

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 QUERY_TOKENS, TITLE_TOKENS, WINDOW = 64, 64, 256
-CLS, SEP = 101, 102
+CLS, SEP, MASK = 101, 102, 103
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,14 @@ def collate(batch: list[Example]) -> tuple[Tensor, ...]:
     return ids, kinds, mask, passage | (at == 0), pool, start, end
 
 
+def hidden(ids: Tensor, start: Tensor, end: Tensor, share: float) -> Tensor:
+    """`ids` with a share of the word pieces outside the answer replaced by [MASK], so that none is learned by heart."""
+    at = torch.arange(ids.shape[1])
+    answer = (at >= start[:, None]) & (at <= end[:, None])
+    hide = (torch.rand(ids.shape) < share) & ~answer & (ids != CLS) & (ids != SEP) & (ids != 0)
+    return ids.masked_fill(hide, MASK)
+
+
 def teach(teacher: Net, batch: list[Example], bf16: bool) -> Tensor:
     """What all-MiniLM-L6-v2 says of query and passage, each alone: shape (batch, 2, 384)."""
     queries = [e.ids[: e.asked] for e in batch]
@@ -139,6 +147,11 @@ def main() -> None:
         default=0.6,
         help="share of the time after which weights are rounded as the package has them",
     )
+    parser.add_argument("--answerable", type=float, default=0.6, help="share of the pairs that hold the answer")
+    parser.add_argument("--longer", type=float, default=0.0, help="share of those with a window of another paragraph")
+    parser.add_argument(
+        "--hide", type=float, default=0.0, help="share of word pieces masked where no vectors are learned"
+    )
     parser.add_argument("--teach-every", type=int, default=2, help="batches between those that learn vectors too")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -166,7 +179,7 @@ def main() -> None:
         lr=args.lr,
         fused=True,
     )
-    groups = training_pairs(load_squad(args.squad, TRAIN), args.seed + earlier["pairs"])
+    groups = training_pairs(load_squad(args.squad, TRAIN), args.seed + earlier["pairs"], args.answerable, args.longer)
     began = saved = time.monotonic()
     spans, away, seen, step, done = 0.0, 0.0, earlier["pairs"], 0, False
     for batch in batches(groups, tokenizer, args.batch, random.Random(args.seed)):
@@ -181,12 +194,15 @@ def main() -> None:
                 part["lr"] = args.lr * min((step + 1) / 300, 1 - passed)
             step, seen = step + 1, seen + len(batch)
             ids, kinds, mask, allowed, pool, start, end = collate(batch)
+            teaches = step % args.teach_every == 0
+            if args.hide and not teaches:
+                ids = hidden(ids, start, end, args.hide)
             with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
                 logits, vectors = net(ids, kinds, mask, pool)
             logits = logits.float().masked_fill(~allowed[..., None], -1e4)
             loss = (F.cross_entropy(logits[..., 0], start) + F.cross_entropy(logits[..., 1], end)) / 2
             spans += (loss.item() - spans) * max(0.01, 1 / step)
-            if step % args.teach_every == 0:
+            if teaches:
                 more = distilled(vectors, teach(teacher, batch, args.bf16))
                 away += (more.item() - away) * max(0.01, args.teach_every / step)
                 loss = loss + more
@@ -207,7 +223,8 @@ def main() -> None:
                 "loss": spans,
                 "vector_loss": away,
             }
-            facts |= {name: getattr(args, name) for name in ("lr", "batch", "dropout", "seed", "bf16", "teach_every")}
+            facts |= {name: getattr(args, name) for name in ("lr", "batch", "dropout", "seed", "bf16")}
+            facts |= {name: getattr(args, name) for name in ("teach_every", "answerable", "longer", "hide")}
             torch.save({"net": net.state_dict(), "facts": facts}, args.out / "last.tmp")
             (args.out / "last.tmp").replace(args.out / "last.pt")
             (args.out / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
