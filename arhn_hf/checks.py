@@ -28,7 +28,7 @@ from arhn_hf.publishing.shaping import Shape
 from arhn_hf.publishing.summary import Summary, gates
 from arhn_hf.records import GROUNDED, UsageError
 from arhn_hf.report_head import head
-from arhn_hf.stages.maps import Maps, quiet_datasets
+from arhn_hf.stages.maps import quiet_datasets
 from arhn_hf.stages.tables import to_answers, to_row
 from arhn_hf.stored import StoredRun, open_run, read_parquet
 
@@ -106,7 +106,7 @@ def _check(
     )
     criteria = stored.criteria()
     inputs = stored.open(config, criteria, monitor)
-    maps = Maps(scratch, inputs.index.fingerprint[:16])
+    maps = inputs.maps(scratch)
     rows, answers, rankings, treatments = stored.judgement(inputs, monitor, maps)
     judged = Judgement(
         rows, answers, rankings, treatments, int(stored.lineage["rules"]["orders"]), stored.judge_name,

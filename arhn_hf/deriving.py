@@ -10,7 +10,7 @@ from arhn_hf.monitor import Monitor, run_in_thread
 from arhn_hf.pipeline import Judgement, RefineResult, refuse_wrong_words, write_out
 from arhn_hf.publishing.folder import OutputFolder, refuse_other_part, refuse_part
 from arhn_hf.records import UsageError
-from arhn_hf.stages.maps import Maps, beside, quiet_datasets
+from arhn_hf.stages.maps import beside, quiet_datasets
 from arhn_hf.stored import open_run, refuse_other_criteria, refuse_unjudged
 
 
@@ -40,7 +40,7 @@ def derive(
             refuse_wrong_words(config)
             refuse_other_criteria(stored.lineage["criteria"], criteria)
             inputs = stored.open(config, criteria, monitor)
-            maps = Maps(opened.work, inputs.index.fingerprint[:16])
+            maps = inputs.maps(opened.work)
             rows, answers, rankings, treatments = stored.judgement(inputs, monitor, maps)
             refuse_unjudged(beside(rows, answers, rankings), treatments, config)
             judged = Judgement(

@@ -20,6 +20,7 @@ from arhn_hf.monitor import Monitor
 from arhn_hf.records import UsageError
 from arhn_hf.sources import Source, load_source, load_table
 from arhn_hf.stages.index import Index, build_index
+from arhn_hf.stages.maps import Maps
 from arhn_hf.stages.ondisk import Ints
 
 N_TUPLE_NEGATIVES = 7  # when converting; sentence-transformers' and RLHN's usual number
@@ -48,6 +49,11 @@ class Inputs:
     def index_rows(self) -> Dataset:
         """The chosen rows of the index as a dataset."""
         return self.index.dataset(self.chosen)
+
+    def maps(self, folder: Path) -> Maps:
+        """The maps of a run over these rows, with work files in `folder`."""
+        row_bytes = self.dataset.data.nbytes // max(1, len(self.dataset))
+        return Maps(folder, self.index.fingerprint[:16], row_bytes * self.index.source_rows // max(1, len(self.index)))
 
     def known(self, number: int) -> frozenset[int]:
         """Digests of positives elsewhere, for the `number`-th chosen row."""

@@ -76,7 +76,7 @@ def _merge(
     config = replace(whole.config(**{**options, "output": str(opened.path)}), shard=None)
     refuse_wrong_words(config)
     inputs = whole.open(config, whole.criteria(), monitor)
-    judged = _judgement(parts, runs, whole, inputs, monitor, Maps(opened.work, inputs.index.fingerprint[:16]))
+    judged = _judgement(parts, runs, whole, inputs, monitor, inputs.maps(opened.work))
     local = Path(config.source)
     opened.remember(
         settings={"merged": True, "corpus": config.corpus}, status="running",

@@ -127,7 +127,7 @@ def _refine(
         judge, asker = factory(config, store, monitor)
         monitor.counts = asker.counts
         with watched(asker, monitor, config), closing(*(one.engine for one in asker.everyone)):
-            judged = ask_judge(inputs, judge, monitor, Maps(folder.work, inputs.index.fingerprint[:16]))
+            judged = ask_judge(inputs, judge, monitor, inputs.maps(folder.work))
     finally:
         store.close()
     return write_out(inputs, judged, monitor, folder, started)
@@ -209,7 +209,7 @@ def write_out(
     """Decide, place, and write evidence, variants, card and lineage."""
     config = inputs.config
     rules: Rules = config
-    maps = Maps(folder.work, inputs.index.fingerprint[:16])
+    maps = inputs.maps(folder.work)
     shape = decided(inputs, judged, rules, monitor, maps)
     monitor.begin("writing evidence", len(shape.rows))
     evidence = maps.map("evidence", shape.rows, make_evidence(judged.judge_name), EVIDENCE)

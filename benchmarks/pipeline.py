@@ -28,11 +28,12 @@ NEGATIVES = 4
 ANSWERING = 0.4  # share of the negatives that hold an answer; ARHN found 1.6 + 2.2 of ten
 WORDS = 75  # about 100 tokens
 MARK = "It was settled"  # how the answer sentence of a passage begins
+SHARD, ROW_GROUP = 100_000, 1000  # rows
 SAMPLE_EVERY = 0.02  # seconds between two looks at RssAnon
 
 
-def write_source(path: Path, rows: int) -> None:
-    """A Tevatron-style parquet file; the positives and `ANSWERING` of the negatives hold an answer sentence."""
+def write_source(folder: Path, rows: int) -> None:
+    """Tevatron-style parquet shards; the positives and `ANSWERING` of the negatives hold an answer sentence."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -57,26 +58,35 @@ def write_source(path: Path, rows: int) -> None:
             sentences[2] = f"{MARK} by {sentences[2].lower()}"
         return ". ".join(sentences) + "."
 
-    with pq.ParquetWriter(path, schema) as writer:
-        for start in range(0, rows, 1000):
-            count = min(1000, rows - start)
-            drawn = chance.choice(len(vocabulary), size=(count * (NEGATIVES + 1), WORDS), p=often)
-            answering = chance.random(size=(count, NEGATIVES + 1)) < ANSWERING
-            answering[:, 0] = True
-            table = []
-            for row in range(count):
-                first = row * (NEGATIVES + 1)
-                passages = [
-                    {"docid": f"d{start + row}-{i}", "title": f"{vocabulary[drawn[first + i][0]]} {start + row}",
-                     "text": text(first + i, bool(answering[row, i]))}
-                    for i in range(NEGATIVES + 1)
-                ]  # fmt: skip
-                query = f"what {' '.join(vocabulary[i] for i in drawn[first][20:28])} {start + row}"
-                table.append(
-                    {"query_id": f"q{start + row}", "query": query, "positive_passages": passages[:1],
-                     "negative_passages": passages[1:], "subset": f"part{row % 3}"}
-                )  # fmt: skip
-            writer.write_table(pa.Table.from_pylist(table, schema=schema))
+    def table(start: int, count: int) -> pa.Table:
+        nonlocal drawn
+        drawn = chance.choice(len(vocabulary), size=(count * (NEGATIVES + 1), WORDS), p=often)
+        answering = chance.random(size=(count, NEGATIVES + 1)) < ANSWERING
+        answering[:, 0] = True
+        made = []
+        for row in range(count):
+            first = row * (NEGATIVES + 1)
+            passages = [
+                {"docid": f"d{start + row}-{i}", "title": f"{vocabulary[drawn[first + i][0]]} {start + row}",
+                 "text": text(first + i, bool(answering[row, i]))}
+                for i in range(NEGATIVES + 1)
+            ]  # fmt: skip
+            query = f"what {' '.join(vocabulary[i] for i in drawn[first][20:28])} {start + row}"
+            made.append(
+                {"query_id": f"q{start + row}", "query": query, "positive_passages": passages[:1],
+                 "negative_passages": passages[1:], "subset": f"part{row % 3}"}
+            )  # fmt: skip
+        return pa.Table.from_pylist(made, schema=schema)
+
+    drawn = np.zeros((0, WORDS), dtype=np.int64)
+    folder.mkdir(parents=True)
+    shards = range(0, rows, SHARD)
+    for number, shard in enumerate(shards):
+        with pq.ParquetWriter(folder / f"train-{number:05d}-of-{len(shards):05d}.parquet", schema) as writer:
+            for start in range(shard, min(shard + SHARD, rows), ROW_GROUP):
+                end = min(start + ROW_GROUP, shard + SHARD, rows)
+                parts = [table(at, min(1000, end - at)) for at in range(start, end, 1000)]
+                writer.write_table(pa.concat_tables(parts))
 
 
 def refine(source: Path, output: Path) -> dict[str, Any]:
@@ -142,7 +152,7 @@ def stage_seconds(log: Path) -> dict[str, float]:
 
 def measure(rows: int, folder: Path) -> dict[str, Any]:
     """Write a source, refine it in a process of its own, and watch that process's RssAnon."""
-    source, output, answer = folder / f"source-{rows}.parquet", folder / f"out-{rows}", folder / f"result-{rows}.json"
+    source, output, answer = folder / f"source-{rows}", folder / f"out-{rows}", folder / f"result-{rows}.json"
     if not source.exists():
         write_source(source, rows)
     shutil.rmtree(output, ignore_errors=True)

@@ -17,6 +17,7 @@ from datasets import Dataset
 
 from arhn_hf.records import VARIANTS, Answer, Placement, Ranking
 from arhn_hf.stages.flat import flat_passages, whole
+from arhn_hf.stages.ondisk import BLOCK, Bytes, mapped, packed, unpacked
 from arhn_hf.stages.tables import answers_table, rankings_table, to_row
 from arhn_hf.text import text_sha256
 
@@ -95,12 +96,20 @@ def in_order(evidence: Dataset) -> Iterator[pa.Table]:
     if _ascending(evidence.data.column("row")):
         yield from view.iter(BATCH * 8)
         return
-    rows = evidence.data.column("row").to_numpy()
-    negative = np.asarray(evidence.data.column("label").to_numpy(zero_copy_only=False) != "positive")
-    position = evidence.data.column("position").to_numpy()
-    order = np.lexsort((position, negative, rows))
+    order = mapped(_keys(evidence), "S32")
+    order.sort()
     for start in range(0, len(order), BATCH * 8):
-        yield view[[int(i) for i in order[start : start + BATCH * 8]]]
+        yield view[unpacked(order[start : start + BATCH * 8])[3].tolist()]
+
+
+def _keys(evidence: Dataset) -> Iterator[Bytes]:
+    """Row, whether it is a negative, position and place of every cell, packed to be sorted."""
+    done = 0
+    for batch in evidence.select_columns(["row", "label", "position"]).with_format("arrow").iter(BLOCK):
+        negative = pc.not_equal(whole(batch["label"]), "positive").cast(pa.int64())
+        columns = (whole(batch["row"]), negative, whole(batch["position"]).cast(pa.int64()))
+        yield packed(*(one.to_numpy() for one in columns), np.arange(done, done + len(batch)))
+        done += len(batch)
 
 
 def _ascending(column: pa.ChunkedArray) -> bool:
@@ -121,7 +130,7 @@ class StoredEvidence:
     def __init__(self, evidence: Dataset, judges: Container[str]) -> None:
         self._judges = judges
         self._view = evidence.with_format("arrow")
-        self._rows = evidence.data.column("row").to_numpy()
+        self._rows = mapped((chunk.to_numpy() for chunk in evidence.data.column("row").chunks), np.int64)
 
     def of(self, numbers: Sequence[int]) -> dict[tuple[int, str, int], dict[str, Any]]:
         """Evidence of the given source rows, by (row, label, position); a repeated cell keeps its last."""

@@ -22,7 +22,7 @@ from arhn_hf.records import VARIANTS, UsageError, file_error
 from arhn_hf.shards import Shard, parse_shard
 
 SHARD_BYTES = 500_000_000  # Arrow bytes a shard, as `push_to_hub` has it
-_ROW_GROUP_BYTES = 32_000_000
+_ROW_GROUP_BYTES = 16_000_000
 PICTURE = "negatives.svg"
 TABLES = (*VARIANTS, "evidence")
 OURS = (*TABLES, PICTURE, "arhn.json")

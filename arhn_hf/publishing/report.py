@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,13 @@ from arhn_hf.publishing.shaping import Shape
 from arhn_hf.publishing.summary import Summary, gates
 from arhn_hf.report_head import head
 from arhn_hf.stages.flat import flat_passages
+from arhn_hf.stages.ondisk import Column, in_blocks, mapped
 from arhn_hf.stages.treat import Treatments
 
+Digests = npt.NDArray[np.uint64]
+
 _BATCH = 1000
+_DIGEST = np.dtype(np.uint64)
 _WHOLE_ROW = ("criterion_skip", "subset_untouched", "row_left")
 
 
@@ -160,25 +165,41 @@ def unique_pairs(rows: Dataset) -> int:
     """How many different (query, passage) pairs there are. Only rows that share their query can share a pair: the
     digests of the others' pairs are counted batch by batch and forgotten."""
     view = rows.with_format("arrow")
-    queries = [_digests(batch["query"].to_pylist()) for batch in view.select_columns(["query"]).iter(_BATCH)]
-    digest_of = np.concatenate(queries or [_digests([])])
-    names, counts = np.unique(digest_of, return_counts=True)
-    repeated = np.isin(digest_of, names[counts > 1])
-    count, start = 0, 0
-    shared = [_digests([])]
-    for batch in view.select_columns(["rows", "query", "positives", "negatives"]).iter(_BATCH):
-        passages = flat_passages(batch)
-        query = batch["query"].to_pylist()
-        texts = zip(passages.owner.tolist(), passages.title.to_pylist(), passages.text.to_pylist(), strict=True)
-        pairs = _digests([f"{query[owner]}\0{title or ''}\0{text}" for owner, title, text in texts])
-        again = repeated[start + passages.owner]
-        count += len(np.unique(pairs[~again]))
-        shared.append(pairs[again])
-        start += len(batch)
-    return count + len(np.unique(np.concatenate(shared)))
+    asked = mapped((_digests(one["query"].to_pylist()) for one in view.select_columns(["query"]).iter(_BATCH)), _DIGEST)
+    queries = mapped((block for _, block in in_blocks(asked)), _DIGEST)
+    queries.sort()
+    repeated = mapped((block[same] for block, same in _neighbours(queries)), _DIGEST)
+    count = start = 0
+    with Column(_DIGEST) as shared:
+        for batch in view.select_columns(["rows", "query", "positives", "negatives"]).iter(_BATCH):
+            passages = flat_passages(batch)
+            query = batch["query"].to_pylist()
+            texts = zip(passages.owner.tolist(), passages.title.to_pylist(), passages.text.to_pylist(), strict=True)
+            pairs = _digests([f"{query[owner]}\0{title or ''}\0{text}" for owner, title, text in texts])
+            again = _among(asked[start : start + len(batch)], repeated)[passages.owner]
+            count += len(np.unique(pairs[~again]))
+            shared.append(pairs[again])
+            start += len(batch)
+        left = shared.mapped()
+    left.sort()
+    return count + sum(int(np.count_nonzero(~same)) for _, same in _neighbours(left))
 
 
-def _digests(texts: list[str]) -> npt.NDArray[np.uint64]:
+def _neighbours(ordered: Digests) -> Iterator[tuple[Digests, npt.NDArray[np.bool_]]]:
+    """Sorted digests in blocks, and of each whether it equals the one before it."""
+    for at, block in in_blocks(ordered):
+        before = ordered[at - 1 : at] if at else ~block[:1]
+        yield block, block == np.concatenate([before, block[:-1]])
+
+
+def _among(some: Digests, ordered: Digests) -> npt.NDArray[np.bool_]:
+    """Whether each of some digests is one of the sorted ones."""
+    if not len(ordered):
+        return np.zeros(len(some), dtype=bool)
+    return np.asarray(ordered[np.minimum(np.searchsorted(ordered, some), len(ordered) - 1)] == some)
+
+
+def _digests(texts: list[str]) -> Digests:
     """64 bits of each text."""
     joined = b"".join(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
-    return np.frombuffer(joined, dtype=np.uint64)
+    return np.frombuffer(joined, dtype=_DIGEST)

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset, Features
 
 from arhn_hf.formats.base import Format, Target
 from arhn_hf.records import Cell, Document, OutRow, Placed, Row, SourceRow
+from arhn_hf.stages.ondisk import Bytes, mapped, packed, unpacked
 from arhn_hf.stages.tables import to_cells, to_row
 
 BATCH = 500
@@ -54,26 +56,26 @@ class Shape:
 
     def _same(self, variant: str) -> Iterator[pa.Table]:
         """In the order of the source rows: what each row becomes, then, at a query's last row, what is added."""
-        numbers, owners = self._source_order()
+        order = self._source_order()
         view = self.source.with_format("arrow")
         columns = ["rows", "positives", "negatives", "decisions", variant, f"{variant}_donors"]
         decided = self.rows.select_columns(columns).with_format("arrow")
-        for start in range(0, len(numbers), BATCH):
-            part = [int(n) for n in numbers[start : start + BATCH]]
-            placed = self._placed(decided, [int(o) for o in owners[start : start + BATCH]], variant)
+        for start in range(0, len(order), BATCH):
+            part, owners = unpacked(order[start : start + BATCH]).tolist()
+            placed = self._placed(decided, owners, variant)
             kept: list[int] = []
             written: list[OutRow] = []
-            order: list[tuple[bool, int]] = []
-            for number, owner in zip(part, owners[start : start + BATCH], strict=True):
-                one = placed[int(owner)]
+            mixed: list[tuple[bool, int]] = []
+            for number, owner in zip(part, owners, strict=True):
+                one = placed[owner]
                 if one is None:
                     continue
                 if isinstance(one, _Untouched):
-                    order.append((True, len(kept)))
+                    mixed.append((True, len(kept)))
                     kept.append(number)
                     continue
                 for out in self.form.emit(one, number):
-                    order.append((False, len(written)))
+                    mixed.append((False, len(written)))
                     written.append(out)
             pieces = []
             if kept:
@@ -81,17 +83,23 @@ class Shape:
             if written:
                 pieces.append(self._write(view, written))
             if pieces:
-                places = [i if same else len(kept) + i for same, i in order]
+                places = [i if same else len(kept) + i for same, i in mixed]
                 table = pa.concat_tables([piece.cast(pieces[0].schema) for piece in pieces])
                 yield table if places == list(range(len(places))) else table.take(pa.array(places))
 
-    def _source_order(self) -> tuple[Any, Any]:
-        rows = self.rows.data.column("rows").combine_chunks()
-        rows = rows.combine_chunks() if isinstance(rows, pa.ChunkedArray) else rows
-        numbers = rows.flatten().to_numpy()
-        owners = np.repeat(np.arange(len(rows)), np.diff(rows.offsets.to_numpy()))
-        order = np.argsort(numbers, kind="stable")
-        return numbers[order], owners[order]
+    def _source_order(self) -> Bytes:
+        """Source rows and the judged rows they belong to, packed and sorted by source row."""
+
+        def pairs() -> Iterator[Bytes]:
+            first = 0
+            for chunk in self.rows.data.column("rows").chunks:
+                owners = first + np.repeat(np.arange(len(chunk)), pc.list_value_length(chunk).to_numpy())
+                yield packed(chunk.flatten().to_numpy(), owners)
+                first += len(chunk)
+
+        found = mapped(pairs(), "S16")
+        found.sort()
+        return found
 
     def _placed(self, decided: Dataset, owners: list[int], variant: str) -> dict[int, Placed | _Untouched | None]:
         unique = sorted(set(owners))

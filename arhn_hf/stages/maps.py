@@ -31,19 +31,22 @@ from arhn_hf.stages.tables import features
 
 T = TypeVar("T")
 
-# Each batch becomes one record batch of its work file, and each of those costs some kilobytes of memory while the file
-# is mapped: small ones would make memory grow with the rows.
+# Each record batch of a work file costs some kilobytes of memory while the file is mapped, and small ones would make
+# memory grow with the rows: in a large dataset several batches of a stage are written as one.
 PURE_BATCH = 1000  # rows a batch in stages that only compute
 ASKING_BATCH = 1000  # rows a batch in stages that await a judge, at most
 _ASKING_PASSAGES = 5000  # passages a batch in stages that await a judge: fewer rows where rows are wide
+_RECORD_BATCHES = 64  # from here on they grow and not their number, until one holds _MOST_TOGETHER batches
+_MOST_TOGETHER = 8
+_BYTES_TOGETHER = 32_000_000  # of the source
 _BATCHES_AT_WORK = 4  # batches that await a judge at the same time: enough rows to keep any engine busy
 
 
 class Maps:
-    """Named maps over work files in `folder`."""
+    """Named maps over work files in `folder`, of a source whose rows have about `row_bytes` bytes (0: nothing is put together)."""
 
-    def __init__(self, folder: Path, run: str) -> None:
-        self._folder, self._run = folder, run
+    def __init__(self, folder: Path, run: str, row_bytes: int = 0) -> None:
+        self._folder, self._run, self._row_bytes = folder, run, row_bytes
 
     def map(
         self, name: str, rows: Dataset, transform: Callable[..., Any], schema: pa.Schema, *, batch: int = PURE_BATCH,
@@ -58,14 +61,40 @@ class Maps:
             return Dataset(schema.empty_table())
         if inspect.iscoroutinefunction(transform):
             batch = min(batch, _rows_holding(_ASKING_PASSAGES, rows))
+        together = self._together(len(rows), batch)
         with _few_batches_at_work(), _rare_collections(), _first_error():
             made = rows.with_format("arrow").map(
-                transform, batched=True, batch_size=batch, with_indices=with_indices, features=features(schema),
+                _in_parts(transform, batch), batched=True, batch_size=batch * together, with_indices=with_indices, features=features(schema),
                 remove_columns=rows.column_names, load_from_cache_file=False, new_fingerprint=f"{self._run}{name}",
-                cache_file_name=str(self._folder / f"{name}.arrow"), writer_batch_size=1000,
+                cache_file_name=str(self._folder / f"{name}.arrow"), writer_batch_size=batch * together,
             )  # fmt: skip
         pa.default_memory_pool().release_unused()  # Arrow keeps what it has freed, a little more with every stage
         return made.with_format(None)
+
+    def _together(self, rows: int, batch: int) -> int:
+        """How many batches become one record batch."""
+        room = _BYTES_TOGETHER // (batch * self._row_bytes) if self._row_bytes else 1
+        return max(1, min(_MOST_TOGETHER, room, rows // (batch * _RECORD_BATCHES)))
+
+
+def _in_parts(transform: Callable[..., Any], size: int) -> Callable[..., Any]:
+    """`transform`, called with at most `size` rows at a time, whose tables become one."""
+
+    def parts(table: pa.Table, indices: list[int] | None) -> Iterator[tuple[Any, ...]]:
+        for start in range(0, len(table), size):
+            part = table.slice(start, size)
+            yield (part,) if indices is None else (part, indices[start : start + size])
+
+    def joined(tables: list[pa.Table]) -> pa.Table:
+        return tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks()
+
+    async def in_turn(table: pa.Table, indices: list[int] | None = None) -> pa.Table:
+        return joined([await transform(*part) for part in parts(table, indices)])
+
+    def at_once(table: pa.Table, indices: list[int] | None = None) -> pa.Table:
+        return joined([transform(*part) for part in parts(table, indices)])
+
+    return in_turn if inspect.iscoroutinefunction(transform) else at_once
 
 
 def _rows_holding(passages: int, rows: Dataset) -> int:
