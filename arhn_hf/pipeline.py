@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import datasets
+import pyarrow
 from datasets import Dataset
 
 from arhn_hf.config import RunConfig, execution_names, publishing_names
@@ -34,6 +36,7 @@ from arhn_hf.records import UsageError
 from arhn_hf.rules import Rules
 from arhn_hf.stages.answers import make_answers
 from arhn_hf.stages.decide import Shortage, make_decide, make_places
+from arhn_hf.stages.finished import run_key
 from arhn_hf.stages.maps import ASKING_BATCH, Maps, beside, quiet_datasets
 from arhn_hf.stages.prepare import make_prepare
 from arhn_hf.stages.ranking import make_ranking
@@ -101,7 +104,7 @@ def run_refine(
             refuse_wrong_words(config)
             inputs = open_inputs(config, monitor)
             ready(inputs)
-            with OutputFolder(output) as folder:
+            with OutputFolder(output, goes_on=True) as folder:
                 return _refine(inputs, monitor, factory, folder, started)
 
     return run_in_thread(work, monitor)
@@ -126,8 +129,9 @@ def _refine(
             monitor.notice(line)
         judge, asker = factory(config, store, monitor)
         monitor.counts = asker.counts
+        _go_on(inputs, judge, asker, monitor, folder)
         with watched(asker, monitor, config), closing(*(one.engine for one in asker.everyone)):
-            judged = ask_judge(inputs, judge, monitor, inputs.maps(folder.work))
+            judged = ask_judge(inputs, judge, monitor, _maps(inputs, folder))
     finally:
         store.close()
     return write_out(inputs, judged, monitor, folder, started)
@@ -209,7 +213,7 @@ def write_out(
     """Decide, place, and write evidence, variants, card and lineage."""
     config = inputs.config
     rules: Rules = config
-    maps = inputs.maps(folder.work)
+    maps = _maps(inputs, folder)
     shape = decided(inputs, judged, rules, monitor, maps)
     monitor.begin("writing evidence", len(shape.rows))
     evidence = maps.map("evidence", shape.rows, make_evidence(judged.judge_name), EVIDENCE)
@@ -260,6 +264,29 @@ def criteria_lineage(inputs: Inputs, treatments: Treatments) -> dict[str, Any]:
         }
         for subset, share in treatments.all_subsets.items()
     }  # fmt: skip
+
+
+def _maps(inputs: Inputs, folder: OutputFolder) -> Maps:
+    maps = inputs.maps(folder.work)
+    maps.finished = folder.finished
+    return maps
+
+
+def _go_on(inputs: Inputs, judge: Judge, asker: Asker, monitor: Monitor, folder: OutputFolder) -> None:
+    """Take what the same run had finished when it broke off, and say so."""
+    if inputs.config.corpus is not None:  # a corpus has no fingerprint: it may have changed
+        return
+    key = run_key(
+        settings=folder.state().get("settings"), source=inputs.index.fingerprint, judges=judge.judges(), orders=judge.orders,
+        engines=[one.engine.identity for one in asker.everyone], versions=[datasets.__version__, pyarrow.__version__],
+        schema=inputs.dataset.features.arrow_schema.to_string(show_schema_metadata=False),
+    )  # fmt: skip
+    if stages := [
+        name
+        for name in folder.go_on(key, [one.counts for one in asker.everyone])
+        if name in ("rows", "answers", "rankings")
+    ]:
+        monitor.notice(f"Work that was finished is taken as it is: {', '.join(stages)}.")
 
 
 def _announce(folder: OutputFolder, config: RunConfig, inputs: Inputs, monitor: Monitor) -> None:

@@ -10,32 +10,39 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from arhn_hf.monitor import Counts
 from arhn_hf.publishing.owner import Owner
 from arhn_hf.records import VARIANTS, UsageError, file_error
 from arhn_hf.shards import Shard, parse_shard
+from arhn_hf.stages.finished import Finished
 
 SHARD_BYTES = 500_000_000  # Arrow bytes a shard, as `push_to_hub` has it
 _ROW_GROUP_BYTES = 16_000_000
 PICTURE = "negatives.svg"
 TABLES = (*VARIANTS, "evidence")
 OURS = (*TABLES, PICTURE, "arhn.json")
+_WRITTEN = "written-"
 
 
 class OutputFolder:
-    """A folder of ours, locked for one process. Use as a context manager.
+    """A folder of ours, locked for one process. Use as a context manager. `goes_on`: what a run that broke off had finished stays, for
+    `go_on` to say whether it is of any use; it leaves that behind itself when it breaks off.
 
     Raises `UsageError` for a folder that is not ours and not empty, `ArhnError` when another process works in it.
     """
 
-    def __init__(self, path: Path) -> None:
+    finished: Finished | None = None
+
+    def __init__(self, path: Path, *, goes_on: bool = False) -> None:
         self.path = path
+        self._goes_on = goes_on
         self.memory = path / ".arhn"
         self.work = self.memory / "work"
         self._aside = self.memory / "new"
@@ -56,18 +63,37 @@ class OutputFolder:
             raise UsageError(f"cannot be created ({error.strerror})", where=str(self.path)) from error
         self._owner.take()
         try:
-            for folder in (self.work, self._aside):
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir(parents=True)
+            if not self._goes_on:
+                self._clear()
+            self._make()
         except BaseException:  # a full disk: nobody calls `__exit__` then
             self._owner.leave()
             raise
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self.finished is None or error is None or _no_room_or_no_use(error):
+            self._clear()
+        self._owner.leave()
+
+    def _clear(self) -> None:
         for folder in (self.work, self._aside):
             shutil.rmtree(folder, ignore_errors=True)
-        self._owner.leave()
+
+    def _make(self) -> None:
+        for folder in (self.work, self._aside):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def go_on(self, key: str, counts: Sequence[Counts]) -> list[str]:
+        """Keep what a run with this key had finished, and nothing else; returns the names of the stages."""
+        self.finished = Finished(self.work / "finished.json", key, counts)
+        kept = {f"{name}.arrow" for name in self.finished.names} | {"finished.json"}
+        for file in (*self.work.iterdir(), *self._aside.iterdir()):
+            if file.parent == self._aside and f"{_WRITTEN}{file.name}" in self.finished.names:
+                continue
+            if file.parent == self._aside or not self.finished.names or file.name not in kept:
+                _remove(file)
+        return self.finished.names
 
     def state(self) -> dict[str, Any]:
         """See `folder_state`."""
@@ -78,13 +104,19 @@ class OutputFolder:
         replace_text(self.memory / "state.json", json.dumps(state, indent=1))
 
     def clear_outputs(self) -> None:
-        """Remove outputs of an older run (`--fresh`); answers, and files a person added, stay."""
+        """Remove outputs of an older run (`--fresh`), unfinished ones too; answers, and files a person added, stay."""
         for name in OURS:
             _remove(self.path / name)
+        self._clear()
+        self._make()
 
     def write_tables(self, name: str, tables: Iterable[pa.Table], schema: pa.Schema, file_type: str) -> int:
         """Write `NAME/train-0000i-of-0000N.parquet` (or `.jsonl`) aside; returns the number of rows."""
         folder = self._aside / name
+        if self.finished is not None and folder.exists():  # if not, the run broke off after moving it into place
+            before = self.finished.take(f"{_WRITTEN}{name}")
+            if before is not None:
+                return int(before["rows"])
         folder.mkdir()
         rows = 0
         for number, shard in enumerate(_shards(tables, schema)):
@@ -93,6 +125,8 @@ class OutputFolder:
         parts = sorted(folder.iterdir())
         for number, part in enumerate(parts):
             part.rename(folder / f"train-{number:05d}-of-{len(parts):05d}.{file_type}")
+        if self.finished is not None:
+            self.finished.add(f"{_WRITTEN}{name}", sorted(folder.iterdir()), rows=rows)
         return rows
 
     def publish(self, card: str, lineage: dict[str, Any], texts: dict[str, str]) -> None:
@@ -111,6 +145,11 @@ class OutputFolder:
             replace_text(self.path / name, text)
         replace_text(self.path / "README.md", card)
         replace_text(self.path / "arhn.json", json.dumps(lineage, indent=2, ensure_ascii=False) + "\n")
+
+
+def _no_room_or_no_use(error: BaseException) -> bool:
+    """Whether work files must go although the run broke off: the disk is full, or the same command will not be run again."""
+    return isinstance(error, (OSError, UsageError)) or isinstance(error.__cause__, OSError)
 
 
 def folder_state(path: Path) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from datasets import (
 )
 from datasets.utils import logging as datasets_logging
 
+from arhn_hf.stages.finished import Finished
 from arhn_hf.stages.tables import features
 
 T = TypeVar("T")
@@ -45,6 +46,9 @@ _BATCHES_AT_WORK = 4  # batches that await a judge at the same time: enough rows
 class Maps:
     """Named maps over work files in `folder`, of a source whose rows have about `row_bytes` bytes (0: nothing is put together)."""
 
+    finished: Finished | None = None
+    """Where finished maps are marked; one that is marked already is not run again."""
+
     def __init__(self, folder: Path, run: str, row_bytes: int = 0) -> None:
         self._folder, self._run, self._row_bytes = folder, run, row_bytes
 
@@ -59,6 +63,9 @@ class Maps:
         """
         if len(rows) == 0:
             return Dataset(schema.empty_table())
+        file = self._folder / f"{name}.arrow"
+        if self.finished is not None and self.finished.take(name) is not None:
+            return Dataset.from_file(str(file))
         if inspect.iscoroutinefunction(transform):
             batch = min(batch, _rows_holding(_ASKING_PASSAGES, rows))
         together = self._together(len(rows), batch)
@@ -66,9 +73,11 @@ class Maps:
             made = rows.with_format("arrow").map(
                 _in_parts(transform, batch), batched=True, batch_size=batch * together, with_indices=with_indices, features=features(schema),
                 remove_columns=rows.column_names, load_from_cache_file=False, new_fingerprint=f"{self._run}{name}",
-                cache_file_name=str(self._folder / f"{name}.arrow"), writer_batch_size=batch * together,
+                cache_file_name=str(file), writer_batch_size=batch * together,
             )  # fmt: skip
         pa.default_memory_pool().release_unused()  # Arrow keeps what it has freed, a little more with every stage
+        if self.finished is not None:
+            self.finished.add(name, [file])
         return made.with_format(None)
 
     def _together(self, rows: int, batch: int) -> int:
