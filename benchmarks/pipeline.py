@@ -18,7 +18,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import deque
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -89,8 +91,8 @@ def write_source(folder: Path, rows: int) -> None:
                 writer.write_table(pa.concat_tables(parts))
 
 
-def refine(source: Path, output: Path) -> dict[str, Any]:
-    """One run in this process, with an engine that answers at once; what it took."""
+def refine(source: Path, output: Path, pace: float | None = None, shard: str | None = None) -> dict[str, Any]:
+    """One run in this process, with an engine that answers at once, or `pace` requests a second; what it took. `shard`: one part only."""
     from arhn_hf.config import RunConfig
     from arhn_hf.engines.base import Engine, Request, Response
     from arhn_hf.judges.asking import Asker
@@ -115,8 +117,30 @@ def refine(source: Path, output: Path) -> dict[str, Any]:
                 marks = [part[:16] for part in shown.split("<<passage ")[1:]]
                 answer = str(sorted(range(1, len(marks) + 1), key=lambda i: marks[i - 1]))
             future: Future[Response] = Future()
-            future.set_result(Response(answer, "stop", {"prompt": 300, "completion": 20}))
+            response = Response(answer, "stop", {"prompt": 300, "completion": 20})
+            if pace is None:
+                future.set_result(response)
+            else:
+                waiting.append((future, response))
             return future
+
+    waiting: deque[tuple[Future[Response], Response]] = deque()
+
+    def answer_in_turn() -> None:
+        """As many of those that wait as the pace allows; an engine with nothing to do saves nothing up."""
+        due, before = 0.0, time.monotonic()
+        while True:
+            time.sleep(0.005)
+            now = time.monotonic()
+            due, before = due + (now - before) * (pace or 0), now
+            while due >= 1 and waiting:
+                future, response = waiting.popleft()
+                future.set_result(response)
+                due -= 1
+            due = min(due, 1.0) if not waiting else due
+
+    if pace is not None:
+        threading.Thread(target=answer_in_turn, daemon=True).start()
 
     def factory(config: RunConfig, store: Store, monitor: Monitor) -> tuple[LLMJudge, Asker]:
         asker = Asker(InstantEngine(), store, max_in_flight=config.max_in_flight, stop=monitor.stop)
@@ -127,7 +151,7 @@ def refine(source: Path, output: Path) -> dict[str, Any]:
         )  # fmt: skip
         return judge, asker
 
-    config = RunConfig.from_mapping({"source": str(source), "output": str(output)})
+    config = RunConfig.from_mapping({"source": str(source), "output": str(output), "shard": shard})
     wall, cpu = time.perf_counter(), time.process_time()
     result = run_refine(config, Monitor(), factory)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
@@ -176,6 +200,39 @@ def measure(rows: int, folder: Path) -> dict[str, Any]:
     return found
 
 
+def parts(rows: int, count: int, folder: Path) -> dict[str, Any]:
+    """The same source in `count` parts at once, each in a process of its own, and what joining them takes."""
+    from arhn_hf.merging import merge
+
+    source = folder / f"source-{rows}"
+    if not source.exists():
+        write_source(source, rows)
+    outputs = [folder / f"part-{number}" for number in range(1, count + 1)]
+    for output in (*outputs, folder / "merged"):
+        shutil.rmtree(output, ignore_errors=True)
+    environment = {**os.environ, "HF_DATASETS_CACHE": str(folder / f"cache-{rows}"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, str(Path(__file__).resolve()), "--refine", str(source)]
+    wall = time.perf_counter()
+    children = [
+        subprocess.Popen(
+            [*command, str(output), "--shard", f"{number}/{count}"], stdout=subprocess.PIPE, env=environment
+        )
+        for number, output in enumerate(outputs, start=1)
+    ]
+    said = [child.communicate()[0] for child in children]
+    wall = time.perf_counter() - wall
+    if any(child.returncode for child in children):
+        raise SystemExit("a part failed")
+    requests = sum(json.loads(one)["requests"] for one in said)
+    joining = time.perf_counter()
+    merge(outputs, folder / "merged", source=str(source))
+    joining = time.perf_counter() - joining
+    return {
+        "parts": count, "requests": requests, "seconds": round(wall, 1), "requests_per_second": round(requests / wall),
+        "joining_seconds": round(joining, 1),
+    }  # fmt: skip
+
+
 def rss_anon(pid: int) -> int:
     """KiB of anonymous memory of a process, 0 once it is gone."""
     try:
@@ -203,15 +260,23 @@ def table(runs: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 200_000], help="sizes, one process each")
+    parser.add_argument(
+        "--parts", type=int, help="instead: the first size in so many parts at once (--shard), then merged"
+    )
+    parser.add_argument("--shard", help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help="keep sources and outputs here [default: a temporary folder]")
     parser.add_argument("--refine", type=Path, nargs=2, metavar=("SOURCE", "OUTPUT"), help=argparse.SUPPRESS)
+    parser.add_argument("--pace", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.refine:
-        print(json.dumps(refine(*options.refine)))
+        print(json.dumps(refine(*options.refine, options.pace, options.shard)))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.work or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
+        if options.parts:
+            print(json.dumps(parts(options.rows[0], options.parts, folder)))
+            return
         load = os.getloadavg()[0]
         runs = [measure(rows, folder) for rows in options.rows]
     machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "load_before": round(load, 2)}

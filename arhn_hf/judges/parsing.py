@@ -100,19 +100,27 @@ def _number(item: Any) -> int | None:
     return None
 
 
+def _decoded(text: str, wanted: type) -> Any:
+    """The text as JSON if it is a value of the wanted type, else `None`."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, wanted) else None
+
+
 def _json_values(text: str, opening: str) -> list[Any]:
     """JSON values that stand in the text: the whole of it, a code fence, or whatever decodes from an opening bracket on."""
     wanted = dict if opening == "{" else list
+    whole = _decoded(text.strip(), wanted)  # nearly always: what follows is for models that say more
+    if whole is not None:
+        return [whole]
     body = _THINK.sub("", text).strip()
     fence = _FENCE.search(body)
-    for candidate in (text.strip(), body, fence.group(1) if fence else None):
-        if candidate:
-            try:
-                value = json.loads(candidate)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(value, wanted):
-                return [value]
+    for candidate in (body, fence.group(1) if fence else ""):
+        value = _decoded(candidate, wanted)
+        if value is not None:
+            return [value]
     values: list[Any] = []
     decoder = json.JSONDecoder()
     start = body.find(opening)
