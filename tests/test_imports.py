@@ -41,10 +41,10 @@ HEAVY = {
     "vllm": {"engines/vllm.py"},
     "openai": {"engines/server.py"},
     "jinja2": {"engines/chat.py"},
-    "torch": {"engines/checkpoints.py"},
+    "torch": {"engines/torch_libraries.py"},
     "ray": {"engines/ray.py"},
-    "sentence_transformers": {"engines/checkpoints.py"},
-    "transformers": {"engines/checkpoints.py"},
+    "sentence_transformers": {"engines/torch_libraries.py"},
+    "transformers": {"engines/torch_libraries.py"},
 }
 
 

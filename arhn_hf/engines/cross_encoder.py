@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from arhn_hf.engines.checkpoints import CLASSIFICATION, Checkpoint, CheckpointEngine
+from arhn_hf.engines.checkpoint_engine import CheckpointEngine
+from arhn_hf.engines.checkpoints import CLASSIFICATION, Checkpoint
 
 
 class CrossEncoderEngine(CheckpointEngine):

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arhn_hf.engines.checkpoints import QUESTION_ANSWERING, Checkpoint, CheckpointEngine, Encoder, Floats, Input, Part
+from arhn_hf.engines.checkpoint_engine import CheckpointEngine
+from arhn_hf.engines.checkpoints import QUESTION_ANSWERING, Checkpoint, Floats, Input, Part
+from arhn_hf.engines.encoders import Encoder
 from arhn_hf.reader.fusion import Similarities, Vectors, compare
 from arhn_hf.reader.model import EMPTY_MARGIN, SPAN_TOKENS, ReaderModel
 from arhn_hf.reader.tokens import Field

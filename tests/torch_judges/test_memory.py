@@ -8,7 +8,7 @@ import pytest
 from tiny_checkpoints import libraries
 
 from arhn_hf.engines.base import Request
-from arhn_hf.engines.checkpoints import CheckpointEngine
+from arhn_hf.engines.checkpoint_engine import CheckpointEngine
 
 TOO_MUCH = 1 << 50  # numbers: a few petabytes
 
