@@ -1,10 +1,11 @@
 """Pairs per second of the embedded reader: the whole judgement of a passage (reader, encoder, fusion), two threads.
 
     python benchmarks/reader.py --source ../shared/data/trec-dl-2019/hard_negatives.jsonl.gz
+    python benchmarks/reader.py --source ../shared/data/trec-dl-2019/hard_negatives.jsonl.gz --longest 360
     python benchmarks/reader.py                      (the sample of this repository: shorter passages)
 
-Vectors of the query and of the labelled positives are computed once a row, as in a run; every passage is new. Prints the median of
-`--rounds` rounds, each with a fresh model, and the mean length of a passage in word pieces.
+Labelled positives are read once a row, as in a run, and not counted as pairs; every passage is new. Prints the median of `--rounds` rounds,
+each with a fresh model, and the mean length of what the network sees of a pair: query, passage and three tokens between and around them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,14 @@ from arhn_hf.tokens import count_tokens
 SAMPLE = Path(__file__).parent.parent / "examples" / "hard-negatives" / "train.jsonl"
 
 
-def _read(model: ReaderModel, pair: tuple[str, str, str, list[tuple[str, str]]]) -> None:
+Pair = tuple[str, str, str, list[tuple[str, str]]]
+
+
+def _length(pair: Pair) -> int:
+    return count_tokens(f"{pair[0]} {pair[1] or ''} {pair[2]}") + 3
+
+
+def _read(model: ReaderModel, pair: Pair) -> None:
     model.read(*pair)
 
 
@@ -32,7 +40,8 @@ def main() -> None:
     """Time the reader over the negatives of a Tevatron-schema file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", default=str(SAMPLE))
-    parser.add_argument("--pairs", type=int, default=400)
+    parser.add_argument("--pairs", type=int, default=1000)
+    parser.add_argument("--longest", type=int, help="only so many of them, the longest")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
@@ -42,6 +51,8 @@ def main() -> None:
         for row in rows
         for p in row["negative_passages"]
     ][: arguments.pairs]
+    if arguments.longest:
+        pairs = sorted(pairs, key=_length)[-arguments.longest :]
     rates = []
     for _ in range(arguments.rounds):
         model = ReaderModel()
@@ -49,10 +60,10 @@ def main() -> None:
         with ThreadPoolExecutor(arguments.threads) as pool:
             list(pool.map(partial(_read, model), pairs))
         rates.append(len(pairs) / (time.perf_counter() - started))
-    length = statistics.mean(count_tokens(f"{pair[1] or ''} {pair[2]}") for pair in pairs)
+    length = statistics.mean(map(_length, pairs))
     shown = ", ".join(f"{rate:.1f}" for rate in rates)
     print(
-        f"{statistics.median(rates):.1f} pairs/s (rounds: {shown}), {len(pairs)} pairs of {length:.0f} word pieces, {arguments.threads} threads"
+        f"{statistics.median(rates):.1f} pairs/s (rounds: {shown}), {len(pairs)} pairs of {length:.0f} tokens, {arguments.threads} threads"
     )
 
 
