@@ -41,7 +41,6 @@ _VALUES = "(?, ?, ?, ?, ?)"
 _GROUP = 4096  # responses a commit, at most
 _FRESH = 65_536  # responses whose places stand in `fresh`, about: some 400 pages, of which every commit writes most
 _SLICES = 32  # of the keys in `recent`, one of which moves on at a time: it holds the places of some million responses
-_CACHE = 16_384  # KiB of pages a connection keeps: the inner pages of a store of tens of millions of responses
 _STATEMENT = 256  # responses a statement, at most: SQLite runs each without Python's lock
 _WAL_PAGES = 8192  # pages in the WAL before they are copied into the file: each is copied once, not after every commit
 _ELSEWHERE = "--store PATH keeps it elsewhere (a local disk, not a network file system)"
@@ -217,7 +216,6 @@ def _open(path: Path) -> sqlite3.Connection:
         )  # fmt: skip
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint={_WAL_PAGES}")
-    connection.execute(f"PRAGMA cache_size=-{_CACHE}")
     connection.execute("BEGIN IMMEDIATE")  # one commit for all tables
     connection.execute(_SCHEMA)
     if _leveled(connection):
