@@ -24,7 +24,8 @@ from arhn_hf.store import Store, StoreError
 
 
 def key(i: int) -> bytes:
-    return i.to_bytes(32, "big")
+    """Without any order in its first bytes, as a hash; the number is in the others."""
+    return (i * 0x9E3779B97F4A7C15 % 2**64).to_bytes(8, "big") + i.to_bytes(24, "big")
 
 
 def response(i: int) -> Response:
@@ -65,7 +66,7 @@ def readable(store: Store, count: int) -> int:
     for start in range(0, count, 500):
         found |= store.get([key(i) for i in range(start, min(count, start + 500))])
     for name, got in found.items():
-        assert got == response(int.from_bytes(name, "big"))
+        assert got == response(int.from_bytes(name[8:], "big"))
     return len(found)
 
 
@@ -185,6 +186,128 @@ def test_it_is_wal_with_full_sync(path: Path) -> None:
     connection.close()
 
 
+# ---- places
+
+
+@pytest.fixture
+def small_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    import arhn_hf.store as module
+
+    monkeypatch.setattr(module, "_FRESH", 100)
+    monkeypatch.setattr(module, "_SLICES", 4)
+
+
+def places(path: Path) -> list[int]:
+    """How many places stand in `settled`, `recent` and `fresh`."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return [
+            connection.execute(f"SELECT count(*) FROM {level}").fetchone()[0]
+            for level in ("settled", "recent", "fresh")
+        ]
+
+
+@pytest.mark.usefixtures("small_levels")
+def test_places_move_on_and_every_response_is_found_meanwhile(path: Path) -> None:
+    store = Store(path)
+    for start in range(0, 3000, 30):
+        put_all(store, range(start, start + 30))
+        asked = [key(i) for i in range(start % 7, start + 60, 7)]
+        assert len(store.get(asked)) == sum(i < start + 30 for i in range(start % 7, start + 60, 7))
+    store.close()
+    counts = places(path)
+    assert sum(counts) == 3000
+    assert counts[0] > 2000
+    assert 0 < counts[1] < 500
+    assert counts[2] <= 130
+    store = Store(path)
+    assert (len(store), readable(store, 3100)) == (3000, 3000)
+    store.close()
+
+
+@pytest.mark.usefixtures("small_levels")
+def test_the_first_response_of_a_key_stays_when_its_place_moved_on(path: Path) -> None:
+    store = Store(path)
+    put_all(store, range(1000))
+    put_all(store, range(1000), lambda i: Response("second"))
+    assert readable(store, 1000) == 1000
+    store.close()
+
+
+def test_keys_that_begin_alike_are_told_apart(path: Path) -> None:
+    store = Store(path)
+    alike = [b"the same" + i.to_bytes(24, "big") for i in range(3)]
+    for name in alike[:2]:
+        store.put(name, Response(name.hex()), lambda tokens: None, None)
+    store.close()
+    store = Store(path)
+    assert store.get(alike) == {name: Response(name.hex()) for name in alike[:2]}
+    assert store.get(alike[2:]) == {}
+    store.close()
+
+
+def test_a_failure_while_places_move_on_is_told_and_loses_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import arhn_hf.store as module
+
+    def full(connection: sqlite3.Connection, turn: int) -> None:
+        connection.execute("DELETE FROM fresh")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(module, "_FRESH", 100)
+    monkeypatch.setattr(module, "_move_on", full)
+    store = Store(path)
+    put_all(store, range(150))
+    store.close()
+    assert "the disk is full" in str(store.failure)
+    monkeypatch.undo()
+    store = Store(path)
+    assert readable(store, 150) == 150
+    store.close()
+
+
+# ---- files of before places moved on
+
+
+def file_of_before(path: Path, count: int) -> None:
+    """As it was made when one index held all keys."""
+    from arhn_hf.store import _row
+
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(
+            "CREATE TABLE responses (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, text TEXT NOT NULL, "
+            "finish_reason TEXT NOT NULL, usage TEXT NOT NULL, crc INTEGER NOT NULL)"
+        )
+        connection.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        connection.execute("INSERT INTO meta VALUES ('clean', '1')")
+        rows = [_row(key(i), response(i)) for i in range(count)]
+        connection.executemany(
+            "INSERT INTO responses (key, text, finish_reason, usage, crc) VALUES (?, ?, ?, ?, ?)", rows
+        )
+        connection.commit()
+
+
+def test_a_file_of_before_is_read_and_goes_on(path: Path) -> None:
+    file_of_before(path, 1000)
+    store = Store(path)
+    assert readable(store, 1100) == 1000
+    put_all(store, range(900, 1000), lambda i: Response("second"))
+    put_all(store, range(1000, 1500))
+    assert store.failure is None
+    store.close()
+    store = Store(path)
+    assert store.notices == []
+    assert (len(store), readable(store, 2000)) == (1500, 1500)
+    store.close()
+
+
+def test_a_damaged_file_of_before_is_salvaged(path: Path) -> None:
+    file_of_before(path, 2000)
+    os.truncate(path, path.stat().st_size // 2)
+    check_healed(path, 200, 2000)
+    assert sum(places(path)) >= 2000
+
+
 # ---- kill -9
 
 CHILD = """
@@ -194,7 +317,10 @@ from arhn_hf.engines.base import Response
 from arhn_hf.store import Store
 
 sys.path.insert(0, sys.argv[3])
+import arhn_hf.store as module
 from test_store import key, response
+
+module._FRESH, module._SLICES = 100, 4  # places move on all the time
 
 store = Store(Path(sys.argv[1]))
 first = int(sys.argv[2])
