@@ -21,6 +21,7 @@ from arhn_hf.judges.fleets import local_workers
 from arhn_hf.records import UsageError
 
 VLLM = {"judge": "vllm", "model": "m"}
+two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 
 
 def environments(**options: object) -> list[dict[str, str]]:
@@ -97,6 +98,7 @@ def refine(sample: Path, output: Path, *words: str) -> object:
     return start("-m", "arhn_hf.cli.main", "refine", str(sample), "--sample", "12", "--output", str(output), *words)
 
 
+@two_cores
 def test_two_readers_decide_as_one(sample: Path, tmp_path: Path) -> None:
     one, two = refine(sample, tmp_path / "one"), refine(sample, tmp_path / "two", "--workers", "2")
     for process in (one, two):
@@ -110,6 +112,7 @@ def test_two_readers_decide_as_one(sample: Path, tmp_path: Path) -> None:
     assert "other settings" not in errors, "where it runs is no setting of the result"
 
 
+@two_cores
 def test_ctrl_c_ends_all_of_it_in_one_line(sample: Path, tmp_path: Path) -> None:
     store = tmp_path / "out" / ".arhn" / "store.sqlite"
     process = refine(sample, tmp_path / "out", "--workers", "2", "--max-in-flight", "2", "-q")
