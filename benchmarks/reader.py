@@ -4,8 +4,9 @@
     python benchmarks/reader.py --source ../shared/data/trec-dl-2019/hard_negatives.jsonl.gz --longest 360
     python benchmarks/reader.py                      (the sample of this repository: shorter passages)
 
-Labelled positives are read once a row, as in a run, and not counted as pairs; every passage is new. Prints the median of `--rounds` rounds,
-each with a fresh model, and the mean length of what the network sees of a pair: query, passage and three tokens between and around them.
+As in a run the labelled positives are judged, too, and every pair is read once: for itself, and a positive for all that is compared with it.
+Prints the median of `--rounds` rounds, each with a fresh model, and the mean length of what the network sees of a pair: query, passage and three
+tokens between and around them. `--longest N`: the longest negatives only, and the positives of their rows.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", default=str(SAMPLE))
     parser.add_argument("--pairs", type=int, default=1000)
-    parser.add_argument("--longest", type=int, help="only so many of them, the longest")
+    parser.add_argument("--longest", type=int, help="only so many negatives, the longest")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
@@ -53,6 +54,8 @@ def main() -> None:
     ][: arguments.pairs]
     if arguments.longest:
         pairs = sorted(pairs, key=_length)[-arguments.longest :]
+    positives = {(query, title, text): None for query, _, _, beside in pairs for title, text in beside}
+    pairs = [*((query, title, text, []) for query, title, text in positives), *pairs]
     rates = []
     for _ in range(arguments.rounds):
         model = ReaderModel()

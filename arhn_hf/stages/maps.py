@@ -38,7 +38,7 @@ PURE_BATCH = 1000  # rows a batch in stages that only compute
 ASKING_BATCH = 1000  # rows a batch in stages that await a judge, at most
 _ASKING_PASSAGES = 5000  # passages a batch in stages that await a judge: fewer rows where rows are wide
 _RECORD_BATCHES = 64  # from here on they grow and not their number, until one holds _MOST_TOGETHER batches
-_MOST_TOGETHER = 8
+_MOST_TOGETHER = 4
 _BYTES_TOGETHER = 32_000_000  # of the source
 _BATCHES_AT_WORK = 4  # batches that await a judge at the same time: enough rows to keep any engine busy
 
