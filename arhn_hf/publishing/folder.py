@@ -72,7 +72,8 @@ class OutputFolder:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self.finished is None or error is None or _no_room_or_no_use(error):
+        useless = self.finished is not None and error is not None and _no_room_or_no_use(error)
+        if error is None or not self._goes_on or useless or not any(self.work.iterdir()):
             self._clear()
         self._owner.leave()
 

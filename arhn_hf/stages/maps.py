@@ -64,8 +64,8 @@ class Maps:
         if len(rows) == 0:
             return Dataset(schema.empty_table())
         file = self._folder / f"{name}.arrow"
-        if self.finished is not None and self.finished.take(name) is not None:
-            return Dataset.from_file(str(file))
+        if (before := self._before(name, file)) is not None:
+            return before
         if inspect.iscoroutinefunction(transform):
             batch = min(batch, _rows_holding(_ASKING_PASSAGES, rows))
         together = self._together(len(rows), batch)
@@ -79,6 +79,17 @@ class Maps:
         if self.finished is not None:
             self.finished.add(name, [file])
         return made.with_format(None)
+
+    def _before(self, name: str, file: Path) -> Dataset | None:
+        """What the same run had finished of this map; `None` too if its file is gone or damaged: then it is made again."""
+        if self.finished is None or name not in self.finished.names:
+            return None
+        try:
+            made = Dataset.from_file(str(file))
+        except (OSError, pa.ArrowException):
+            return None
+        self.finished.take(name)
+        return made
 
     def _together(self, rows: int, batch: int) -> int:
         """How many batches become one record batch."""

@@ -10,9 +10,11 @@ import pytest
 from durability import assert_kept, go, made_rows, write_source
 from scripted import ScriptedEngine, folder_bytes, scripted_reply
 
+from arhn_hf.config import RunConfig
 from arhn_hf.deriving import derive
 from arhn_hf.engines.base import Request, Response
 from arhn_hf.monitor import Monitor
+from arhn_hf.pipeline import run_refine
 from arhn_hf.publishing.folder import OutputFolder
 from arhn_hf.records import ArhnError, UsageError
 from arhn_hf.stages import finished
@@ -127,6 +129,37 @@ def test_marks_that_cannot_be_read_are_none(source: Path, tmp_path: Path, mapped
     go(source, tmp_path / "out")
     assert len(mapped) == 6
     assert_kept(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda file: file.write_bytes(b"no Arrow"), lambda file: file.write_bytes(b"")]
+)
+def test_a_work_file_that_is_gone_or_damaged_is_made_again(
+    source: Path, tmp_path: Path, mapped: list[str], damage: Any
+) -> None:
+    break_off(source, tmp_path / "out", "closing", Killed())
+    damage(tmp_path / "out" / ".arhn" / "work" / "answers.arrow")
+    mapped.clear()
+    go(source, tmp_path / "out")
+    assert len(mapped) == 1
+    go(source, tmp_path / "whole")
+    assert folder_bytes(tmp_path / "out") == folder_bytes(tmp_path / "whole")
+
+
+def test_a_judge_that_does_not_open_costs_nothing_that_was_finished(
+    source: Path, tmp_path: Path, mapped: list[str]
+) -> None:
+    break_off(source, tmp_path / "out", "closing", Killed())
+
+    def refusing(*_: object) -> Any:
+        raise UsageError("no such model")
+
+    config = RunConfig.from_mapping({"source": str(source), "output": str(tmp_path / "out"), "min_answerable": 0.0})
+    with pytest.raises(UsageError):
+        run_refine(config, Monitor(), refusing)
+    mapped.clear()
+    go(source, tmp_path / "out")
+    assert mapped == []
 
 
 def test_a_judgement_that_failed_is_asked_again(source: Path, tmp_path: Path) -> None:
