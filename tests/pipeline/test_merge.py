@@ -47,10 +47,10 @@ def assert_as_one_run(source: Path, folder: Path, count: int = 3, reply: Any = s
 
 
 def test_the_sample_with_the_reader(sample: Path, tmp_path: Path) -> None:
-    one = arhn_hf.refine(str(sample), output=str(tmp_path / "one"), min_answerable=0.7)
+    one = arhn_hf.refine(str(sample), output=str(tmp_path / "one"), min_answerable=0.8)
     parts = [tmp_path / f"part-{i}" for i in (1, 2, 3)]
     for i, part in enumerate(parts, 1):
-        arhn_hf.refine(str(sample), output=str(part), shard=f"{i}/3", min_answerable=0.7)
+        arhn_hf.refine(str(sample), output=str(part), shard=f"{i}/3", min_answerable=0.8)
     monitor = Monitor()
     result = merge(parts, tmp_path / "merged", monitor=monitor)
     assert folder_bytes(tmp_path / "merged") == folder_bytes(tmp_path / "one")
