@@ -5,7 +5,8 @@ alike), refines it in a process of its own with the durable store on disk, and p
 stage and the peak of RssAnon. RssAnon and not RSS, because memory-mapped Arrow files count in RSS although the kernel
 may drop them at any time.
 
-    python benchmarks/pipeline.py --rows 20000 200000
+    python benchmarks/pipeline.py --rows 10000 100000 1000000
+    python benchmarks/pipeline.py --rows 50000 --parts 2
 """
 
 from __future__ import annotations
@@ -259,7 +260,7 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 200_000], help="sizes, one process each")
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000], help="sizes, one process each")
     parser.add_argument(
         "--parts", type=int, help="instead: the first size in so many parts at once (--shard), then merged"
     )
