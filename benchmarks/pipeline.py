@@ -54,15 +54,14 @@ def write_source(folder: Path, rows: int) -> None:
     often = 1.0 / np.arange(2, len(vocabulary) + 2)  # Zipf, as in real text
     often /= often.sum()
 
-    def text(number: int, answers: bool) -> str:
-        words = [vocabulary[i] for i in drawn[number]]
+    def text(drawn: np.ndarray, answers: bool) -> str:
+        words = [vocabulary[i] for i in drawn]
         sentences = [" ".join(words[start : start + 15]).capitalize() for start in range(0, WORDS, 15)]
         if answers:
             sentences[2] = f"{MARK} by {sentences[2].lower()}"
         return ". ".join(sentences) + "."
 
     def table(start: int, count: int) -> pa.Table:
-        nonlocal drawn
         drawn = chance.choice(len(vocabulary), size=(count * (NEGATIVES + 1), WORDS), p=often)
         answering = chance.random(size=(count, NEGATIVES + 1)) < ANSWERING
         answering[:, 0] = True
@@ -71,7 +70,7 @@ def write_source(folder: Path, rows: int) -> None:
             first = row * (NEGATIVES + 1)
             passages = [
                 {"docid": f"d{start + row}-{i}", "title": f"{vocabulary[drawn[first + i][0]]} {start + row}",
-                 "text": text(first + i, bool(answering[row, i]))}
+                 "text": text(drawn[first + i], bool(answering[row, i]))}
                 for i in range(NEGATIVES + 1)
             ]  # fmt: skip
             query = f"what {' '.join(vocabulary[i] for i in drawn[first][20:28])} {start + row}"
@@ -81,15 +80,12 @@ def write_source(folder: Path, rows: int) -> None:
             )  # fmt: skip
         return pa.Table.from_pylist(made, schema=schema)
 
-    drawn = np.zeros((0, WORDS), dtype=np.int64)
     folder.mkdir(parents=True)
     shards = range(0, rows, SHARD)
     for number, shard in enumerate(shards):
         with pq.ParquetWriter(folder / f"train-{number:05d}-of-{len(shards):05d}.parquet", schema) as writer:
             for start in range(shard, min(shard + SHARD, rows), ROW_GROUP):
-                end = min(start + ROW_GROUP, shard + SHARD, rows)
-                parts = [table(at, min(1000, end - at)) for at in range(start, end, 1000)]
-                writer.write_table(pa.concat_tables(parts))
+                writer.write_table(table(start, min(ROW_GROUP, rows - start)))
 
 
 def refine(source: Path, output: Path, pace: float | None = None, shard: str | None = None) -> dict[str, Any]:

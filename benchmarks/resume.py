@@ -4,7 +4,7 @@
     python benchmarks/resume.py --rows 20000 --at 0.5 0.9 --pace 1600
 
 By default the engine answers at once (see `pipeline.py`): the worst case, as nothing hides what the pipeline does again, and all of
-its time can be lost. With `--pace` it answers so many requests a second (1,600: eight large GPUs with a model of 8B parameters, roughly).
+its time can be lost. With `--pace` it answers so many requests a second (1,600: our guess for eight large GPUs and a model of 8B parameters).
 A run is killed with signal 9 after `--at` of the time of a whole one, and the folder it leaves is finished by the same command. Time is
 CPU seconds of the process, which vary less than wall time on a busy machine; with a pace, wall time.
 """

@@ -26,7 +26,7 @@ broken
 @pytest.mark.parametrize(
     ("path", "kind"),
     [
-        ("/", None), ("/srv/x", None), ("/tmp/x", None), ("/home", "nfs4"), ("/home/me/out/.arhn", "nfs4"), ("/homes/me", None),
+        ("/", None), ("/srv/x", None), ("/home", "nfs4"), ("/home/me/out/.arhn", "nfs4"), ("/homes/me", None),
         ("/scratch/me", "lustre"), ("/scratch/local/me", None), ("/mnt/my disk/x", "fuse.sshfs"), ("/mnt/share", "cifs"),
         ("/over/x", "nfs"), ("/gpfs/fs1/x", "gpfs"),
     ],
