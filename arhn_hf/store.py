@@ -3,11 +3,6 @@
 Every raw response is committed to SQLite (WAL, synchronous=FULL, one transaction per group) *before* anybody uses it, so that
 kill -9 or a power cut costs at most the requests in flight. Only raw responses are kept: parsing happens on reading, so a changed
 rule or a better parser re-uses them all. Group commit matters: 160 rows/s one at a time, 100,000 in groups of 512.
-
-Keys are hashes, so an index over all of them takes each new one on another page: a random write per response, which is what a large
-store would wait for. Rows therefore only ever go to the end of their table, and their places stand in three small-to-large tables:
-those of the last commits in `fresh`, which moves into `recent` when it is full, of which one slice of the keys after the other
-moves on into `settled`. What moves is sorted and dense, so that a page is written for many responses.
 """
 
 from __future__ import annotations
@@ -20,7 +15,7 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -28,20 +23,9 @@ from typing import Any
 from arhn_hf.engines.base import Response
 from arhn_hf.filesystems import network_type
 from arhn_hf.records import ArhnError
+from arhn_hf.store_tables import FRESH, create, insert_rows, is_leveled, look_up, move_on, prefix_of
 
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS responses (id INTEGER PRIMARY KEY, key BLOB NOT NULL, text TEXT NOT NULL, "
-    "finish_reason TEXT NOT NULL, usage TEXT NOT NULL, crc INTEGER NOT NULL)"
-)
-_LEVELS = ("settled", "recent", "fresh")  # where the places are: those of older responses first
-_PLACES = "CREATE TABLE IF NOT EXISTS {} (prefix INTEGER, id INTEGER, PRIMARY KEY (prefix, id)) WITHOUT ROWID"
-_META = "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
-_INTO = " INTO responses (key, text, finish_reason, usage, crc) VALUES "
-_VALUES = "(?, ?, ?, ?, ?)"
 _GROUP = 4096  # responses a commit, at most
-_FRESH = 65_536  # responses whose places stand in `fresh`, about: some 400 pages, of which every commit writes most
-_SLICES = 32  # of the keys in `recent`, one of which moves on at a time: it holds the places of some million responses
-_STATEMENT = 256  # responses a statement, at most: SQLite runs each without Python's lock
 _WAL_PAGES = 8192  # pages in the WAL before they are copied into the file: each is copied once, not after every commit
 _ELSEWHERE = "--store PATH keeps it elsewhere (a local disk, not a network file system)"
 _SHARED_MEMORY = 65_536  # bytes: SQLite makes its file 32 KiB at a time
@@ -79,7 +63,7 @@ class Store:
             if path.exists() and not _sound(path):
                 self._salvage()
             self._reader = _open(path)
-            self._leveled = _leveled(self._reader)
+            self._leveled = is_leveled(self._reader)
             self._reader.execute("INSERT OR REPLACE INTO meta VALUES ('clean', '0')")
             self._reader.commit()
         except (sqlite3.Error, OSError) as error:
@@ -97,10 +81,10 @@ class Store:
         if not keys:
             return {}
         # Padded to a power of two with what no row has: SQLite keeps every statement it has prepared.
-        asked = sorted(map(_prefix, keys)) if self._leveled else keys
+        asked = sorted(map(prefix_of, keys)) if self._leveled else keys
         padding = [None] * ((1 << (len(keys) - 1).bit_length()) - len(keys))
         try:
-            sql = _look_up(len(asked) + len(padding), self._leveled)
+            sql = look_up(len(asked) + len(padding), self._leveled)
             rows = self._reader.execute(sql, [*asked, *padding]).fetchall()
         except sqlite3.Error as error:
             self._mark = self._mark if "locked" in str(error) else "damaged"
@@ -157,8 +141,8 @@ class Store:
                 try:
                     connection = connection or _open(self.path)
                     with connection:
-                        last_id = _insert(connection, [_row(key, r) for key, r, _, _ in items], self._leveled)
-                    moves = self._leveled and last_id // _FRESH > (last_id - len(items)) // _FRESH
+                        last_id = insert_rows(connection, [_row(key, r) for key, r, _, _ in items], self._leveled)
+                    moves = self._leveled and last_id // FRESH > (last_id - len(items)) // FRESH
                 except StoreError as error:
                     self._failure = error
                 except (sqlite3.Error, OSError, UnicodeEncodeError) as error:
@@ -171,7 +155,7 @@ class Store:
             if moves and connection is not None and self._failure is None:
                 try:
                     with connection:
-                        _move_on(connection, last_id // _FRESH)
+                        move_on(connection, last_id // FRESH)
                 except (sqlite3.Error, OSError) as error:
                     self._failure = _store_error(self.path, error)
         if connection is not None:
@@ -190,9 +174,9 @@ class Store:
             whole.with_name(whole.name + suffix).unlink(missing_ok=True)
         fresh = _open(whole)
         rows = _readable_rows(self.path)
-        while group := list(islice(rows, _FRESH)):
+        while group := list(islice(rows, FRESH)):
             with fresh:
-                _move_on(fresh, _insert(fresh, group, leveled=True) // _FRESH)
+                move_on(fresh, insert_rows(fresh, group, leveled=True) // FRESH)
         kept = fresh.execute("SELECT count(*) FROM responses").fetchone()[0]
         fresh.close()
         for suffix in ("-wal", "-shm", ""):
@@ -216,77 +200,14 @@ def _open(path: Path) -> sqlite3.Connection:
         )  # fmt: skip
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint={_WAL_PAGES}")
-    connection.execute("BEGIN IMMEDIATE")  # one commit for all tables
-    connection.execute(_SCHEMA)
-    if _leveled(connection):
-        for level in _LEVELS:
-            connection.execute(_PLACES.format(level))
-    connection.execute(_META)
-    connection.commit()
+    create(connection)
     return connection
-
-
-def _leveled(connection: sqlite3.Connection) -> bool:
-    """Whether places stand in levels: in files of before one index over all keys holds them, and goes on doing so."""
-    ((sql,),) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'responses'").fetchall()
-    return "UNIQUE" not in sql
-
-
-def _prefix(key: bytes) -> int:
-    """What a key is found by: as good as unique, and a quarter of its size."""
-    return int.from_bytes(key[:8], "big", signed=True)
-
-
-def _look_up(count: int, leveled: bool) -> str:
-    """The query for `count` keys, or for their prefixes, which are looked up in the order they are given in."""
-    columns = "SELECT responses.id, key, text, finish_reason, usage, crc FROM"
-    if not leveled:
-        return f"{columns} responses WHERE key IN ({', '.join('?' * count)})"
-    places = " UNION ALL ".join(f"SELECT id FROM asked CROSS JOIN {level} USING (prefix)" for level in _LEVELS)  # noqa: S608
-    asked = ", ".join(["(?)"] * count)
-    return f"WITH asked(prefix) AS (VALUES {asked}) {columns} ({places}) CROSS JOIN responses USING (id)"
 
 
 def _row(key: bytes, response: Response) -> tuple[Any, ...]:
     usage = json.dumps(response.usage)
     crc = _crc(key, response.text, response.finish_reason, usage)
     return key, response.text, response.finish_reason, usage, crc
-
-
-def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], leveled: bool) -> int:
-    """Many responses a statement: `executemany` would take Python's lock back after every one of them, and wait for it.
-
-    Their numbers are powers of two, since SQLite keeps every statement it has prepared. Returns the id of the last one.
-    """
-    insert = ("INSERT" if leveled else "INSERT OR IGNORE") + _INTO  # the index of a file of before holds a key once
-    start = last = 0
-    while start < len(rows):
-        count = min(_STATEMENT, 1 << ((len(rows) - start).bit_length() - 1))
-        group = rows[start : start + count]
-        values = list(chain.from_iterable(group))
-        last = connection.execute(insert + ", ".join([_VALUES] * count), values).lastrowid or 0
-        if leveled:
-            first = last - count + 1
-            places = list(chain.from_iterable((_prefix(row[0]), first + at) for at, row in enumerate(group)))
-            connection.execute("INSERT INTO fresh VALUES " + ", ".join(["(?, ?)"] * count), places)  # noqa: S608
-        start += count
-    return last
-
-
-def _move_on(connection: sqlite3.Connection, turn: int) -> None:
-    """Move the places of one slice of the keys from `recent` to `settled`, and all those in `fresh` to `recent`.
-
-    Look-ups read all levels, so that it does not matter when this happens, nor whether it was missed once.
-    """
-    width = (1 << 64) // _SLICES
-    low = turn % _SLICES * width - (1 << 63)
-    slice_ = (low, low + width - 1)
-    connection.execute(
-        "INSERT OR IGNORE INTO settled SELECT prefix, id FROM recent WHERE prefix BETWEEN ? AND ?", slice_
-    )
-    connection.execute("DELETE FROM recent WHERE prefix BETWEEN ? AND ?", slice_)
-    connection.execute("INSERT OR IGNORE INTO recent SELECT prefix, id FROM fresh")
-    connection.execute("DELETE FROM fresh")
 
 
 def _sound(path: Path) -> bool:

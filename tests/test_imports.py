@@ -23,7 +23,7 @@ FLOORS = [
         "language",
     },
     {"formats", "methods", "engines", "reader"},
-    {"source_errors", "jsonl_check", "sources", "store"},
+    {"source_errors", "jsonl_check", "sources", "store", "store_tables"},
     {"judges"},
     {"stages"},
     {"inputs"},

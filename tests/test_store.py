@@ -193,8 +193,8 @@ def test_it_is_wal_with_full_sync(path: Path) -> None:
 def small_levels(monkeypatch: pytest.MonkeyPatch) -> None:
     import arhn_hf.store as module
 
-    monkeypatch.setattr(module, "_FRESH", 100)
-    monkeypatch.setattr(module, "_SLICES", 4)
+    monkeypatch.setattr(module, "FRESH", 100)
+    monkeypatch.setattr("arhn_hf.store_tables._SLICES", 4)
 
 
 def places(path: Path) -> list[int]:
@@ -252,8 +252,8 @@ def test_a_failure_while_places_move_on_is_told_and_loses_nothing(path: Path, mo
         connection.execute("DELETE FROM fresh")
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(module, "_FRESH", 100)
-    monkeypatch.setattr(module, "_move_on", full)
+    monkeypatch.setattr(module, "FRESH", 100)
+    monkeypatch.setattr(module, "move_on", full)
     store = Store(path)
     put_all(store, range(150))
     store.close()
@@ -318,9 +318,10 @@ from arhn_hf.store import Store
 
 sys.path.insert(0, sys.argv[3])
 import arhn_hf.store as module
+import arhn_hf.store_tables as tables
 from test_store import key, response
 
-module._FRESH, module._SLICES = 100, 4  # places move on all the time
+module.FRESH, tables._SLICES = 100, 4  # places move on all the time
 
 store = Store(Path(sys.argv[1]))
 first = int(sys.argv[2])
